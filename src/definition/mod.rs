@@ -1,0 +1,5 @@
+//! The definition: which tables make which document of which index.
+
+mod model;
+
+pub use model::*;

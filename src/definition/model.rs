@@ -1,0 +1,181 @@
+//! The checked definition: what the rest of the program sees.
+//!
+//! Only [`crate::definition::parse`] makes one, so its invariants hold everywhere: relations stand after the one they
+//! hang below, every name used in the document is a relation below the right one, and no list of columns is empty.
+
+use std::fmt;
+
+/// A table's name with its PostgreSQL schema.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TableName {
+    /// The PostgreSQL schema; `public` where the file names none.
+    pub schema: String,
+    /// The table's own name.
+    pub name: String,
+}
+
+impl fmt::Display for TableName {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}.{}", self.schema, self.name)
+    }
+}
+
+/// The position of a relation in [`Definition::relations`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RelationId(pub usize);
+
+/// Says which tables make which document of which index.
+#[derive(Clone, Debug)]
+pub struct Definition {
+    /// The alias of the index.
+    pub index: String,
+    /// The index body that a new generation is created with: `settings` and `mappings`.
+    pub mapping: serde_json::Map<String, serde_json::Value>,
+    /// SHA-256, in hex, of the checked definition and mapping, independent of comments and layout.
+    pub hash: String,
+    /// The table with one row per document.
+    pub root: Root,
+    /// The relations; each stands after the one it hangs below.
+    pub relations: Vec<Relation>,
+    /// The document's fields, in the order sent.
+    pub document: Vec<Field>,
+    /// The zone of cursor columns without one; the server's own `TimeZone` setting if not given.
+    pub timezone: Option<String>,
+}
+
+/// The root table.
+#[derive(Clone, Debug)]
+pub struct Root {
+    /// Its name.
+    pub table: TableName,
+    /// Its key columns; empty: the primary key.
+    pub key: Vec<String>,
+    /// The column that the cursor feed polls.
+    pub cursor: Option<String>,
+    /// A condition in SQL that a root row must meet to have a document.
+    pub condition: Option<String>,
+}
+
+/// A table joined to the root or to another relation.
+#[derive(Clone, Debug)]
+pub struct Relation {
+    /// Its name in the definition.
+    pub name: String,
+    /// Its table.
+    pub table: TableName,
+    /// Its key columns; empty: the primary key.
+    pub key: Vec<String>,
+    /// The column that the cursor feed polls.
+    pub cursor: Option<String>,
+    /// The relation it hangs below; the root if none.
+    pub below: Option<RelationId>,
+    /// The link table between it and what it hangs below.
+    pub through: Option<Through>,
+    /// How its columns equal those of the table one step nearer to the root: the link table if there is one.
+    pub on: Vec<JoinColumn>,
+}
+
+/// A link table.
+#[derive(Clone, Debug)]
+pub struct Through {
+    /// Its name.
+    pub table: TableName,
+    /// Its key columns; empty: the primary key.
+    pub key: Vec<String>,
+    /// The column that the cursor feed polls.
+    pub cursor: Option<String>,
+    /// How its columns equal those of the table one step nearer to the root.
+    pub on: Vec<JoinColumn>,
+}
+
+/// One pair of equal columns of a join.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JoinColumn {
+    /// The column of the table farther from the root.
+    pub column: String,
+    /// The column of the table one step nearer to the root.
+    pub nearer: String,
+}
+
+/// A field of a document or of an object in it.
+#[derive(Clone, Debug)]
+pub struct Field {
+    /// Its name in the document.
+    pub name: String,
+    /// Where its value comes from.
+    pub source: Source,
+}
+
+/// Where a field's value comes from.
+#[derive(Clone, Debug)]
+pub enum Source {
+    /// A column of the row at hand (the root's, or the row of the relation whose object this is in).
+    Column(ColumnReference),
+    /// The one related row; null where there is none.
+    One {
+        /// The relation, which hangs below the row at hand.
+        relation: RelationId,
+        /// What is made of its row.
+        item: Item,
+        /// Which of the related rows count.
+        filters: Vec<Filter>,
+    },
+    /// All related rows, in a stable order; empty where there are none.
+    List {
+        /// The relation, which hangs below the row at hand.
+        relation: RelationId,
+        /// What is made of each row.
+        item: Item,
+        /// Which of the related rows count.
+        filters: Vec<Filter>,
+        /// The order of the rows, before the items' values and the key decide; empty: just these.
+        order: Vec<OrderColumn>,
+        /// The most items of the list.
+        limit: Option<usize>,
+    },
+}
+
+/// What is made of a related row.
+#[derive(Clone, Debug)]
+pub enum Item {
+    /// One column's value.
+    Value(ColumnReference),
+    /// An object.
+    Object(Vec<Field>),
+}
+
+/// A column of the row at hand or of the link table that led to it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ColumnReference {
+    /// Whether it is a column of the link table (`through.role`).
+    pub through: bool,
+    /// The column's name.
+    pub column: String,
+}
+
+/// A condition on a related row; all of a list's filters must hold.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Filter {
+    /// The column compared.
+    pub column: ColumnReference,
+    /// What it must equal.
+    pub test: FilterTest,
+}
+
+/// What a filter's column is compared with; values are in PostgreSQL's text form and take the column's type.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum FilterTest {
+    /// Equal to one of these (one for plain equality).
+    OneOf(Vec<String>),
+    /// Is null (`true`) or is not null (`false`).
+    IsNull(bool),
+}
+
+/// One column of a list's order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OrderColumn {
+    /// The column.
+    pub column: ColumnReference,
+    /// Largest first.
+    pub descending: bool,
+}

@@ -1,0 +1,3 @@
+//! The `pgsluice` binary.
+
+fn main() {}
