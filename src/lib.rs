@@ -7,8 +7,12 @@ pub mod error;
 
 pub mod backoff;
 pub mod batch;
+pub mod cell;
+pub mod checkpoint;
 pub mod document;
 pub mod key;
+pub mod plan;
+pub mod rows;
 pub mod shutdown;
 
 pub mod definition;

@@ -1,0 +1,115 @@
+//! How documents are put together from the rows of a batch.
+//!
+//! The plan is made where the columns of a query are chosen (`postgres::plan`) and followed where documents are built
+//! (`transform`); neither needs to know the other.
+
+use crate::batch::{Batch, Version};
+use crate::cell::CellFormat;
+use crate::document::Refusal;
+use crate::key::Key;
+use crate::rows::Rows;
+
+/// A column of the rows at hand and how to read it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct PlannedColumn {
+    /// Its position in the row.
+    pub position: usize,
+    /// How its bytes are to be read.
+    pub format: CellFormat,
+}
+
+/// How a document is built.
+#[derive(Clone, Debug)]
+pub struct DocumentPlan {
+    /// The columns of the root's key, in its order.
+    pub key: Vec<PlannedColumn>,
+    /// The document's fields, in the order sent.
+    pub fields: Vec<PlannedField>,
+    /// The columns of each relation's own key: they make the order of lists total and tell rows apart.
+    pub relation_keys: Vec<Vec<PlannedColumn>>,
+}
+
+/// One field of a document or object.
+#[derive(Clone, Debug)]
+pub struct PlannedField {
+    /// Its name as it is written: quoted, escaped, with the colon behind.
+    pub label: Vec<u8>,
+    /// Where its value comes from.
+    pub source: PlannedSource,
+}
+
+/// Where a field's value comes from.
+#[derive(Clone, Debug)]
+pub enum PlannedSource {
+    /// A cell of the row at hand.
+    Cell(PlannedColumn),
+    /// Something made of the one related row; null if there is none.
+    One(PlannedRelation),
+    /// A list made of all related rows.
+    List(PlannedRelation),
+}
+
+/// What is made of the related rows.
+#[derive(Clone, Debug)]
+pub struct PlannedRelation {
+    /// The relation's position in the definition.
+    pub relation: usize,
+    /// A boolean column that says whether the row counts.
+    pub filter: Option<usize>,
+    /// What the rows are ordered by before the item's values and the key decide: column and whether descending.
+    pub order: Vec<(PlannedColumn, bool)>,
+    /// The most items.
+    pub limit: Option<usize>,
+    /// What is made of each row.
+    pub item: PlannedItem,
+}
+
+/// What is made of a related row.
+#[derive(Clone, Debug)]
+pub enum PlannedItem {
+    /// One column's value.
+    Value(PlannedColumn),
+    /// An object.
+    Object(Vec<PlannedField>),
+}
+
+/// The rows of a relation for a batch, attached to the rows one step nearer to the root.
+#[derive(Clone, Debug)]
+pub struct RelatedRows {
+    /// The rows.
+    pub rows: Rows,
+    /// For each row of the nearer table, which group of `groups` it has; none where its join columns hold a NULL.
+    pub group_of_nearer_row: Vec<Option<u32>>,
+    /// For each group, where its rows lie in `order`: `starts[group]..starts[group + 1]`.
+    pub starts: Vec<u32>,
+    /// Row numbers, group by group.
+    pub order: Vec<u32>,
+}
+
+impl RelatedRows {
+    /// The numbers of the rows that belong to `nearer_row`.
+    pub fn rows_of(&self, nearer_row: usize) -> &[u32] {
+        let Some(Some(group)) = self.group_of_nearer_row.get(nearer_row) else { return &[] };
+        let group = *group as usize;
+        &self.order[self.starts[group] as usize..self.starts[group + 1] as usize]
+    }
+}
+
+/// All rows of a batch, read in one snapshot.
+#[derive(Debug)]
+pub struct ExtractedBatch {
+    /// The batch, cut to what was read.
+    pub batch: Batch,
+    /// Drawn before the snapshot was opened.
+    pub version: Version,
+    /// How its documents are built.
+    pub plan: std::sync::Arc<DocumentPlan>,
+    /// The root rows.
+    pub roots: Rows,
+    /// The rows of each relation, in the definition's order.
+    pub relations: Vec<RelatedRows>,
+    /// Keys whose root row is gone or filtered out.
+    pub missing: Vec<Key>,
+    /// Documents that are too large to be built.
+    pub refused: Vec<Refusal>,
+}
