@@ -16,3 +16,5 @@ pub mod rows;
 pub mod shutdown;
 
 pub mod definition;
+
+pub mod transform;

@@ -25,7 +25,7 @@ impl Rows {
 
     /// How many rows there are.
     pub fn len(&self) -> usize {
-        if self.column_count == 0 { 0 } else { self.cells.len() / self.column_count }
+        self.cells.len().checked_div(self.column_count).unwrap_or(0)
     }
 
     /// Whether there is no row.

@@ -1,0 +1,220 @@
+//! Builds every document of a batch and renders the bulk body: one action line and one document line each.
+
+use std::io::Write;
+use std::ops::Range;
+
+use crate::batch::Version;
+use crate::cell::write_json_string;
+use crate::document::{Action, ActionKind, Refusal, RenderedBatch};
+use crate::key::Key;
+use crate::plan::{
+    DocumentPlan, ExtractedBatch, PlannedColumn, PlannedField, PlannedItem, PlannedRelation, PlannedSource,
+    RelatedRows,
+};
+use crate::rows::Rows;
+use crate::transform::list::ListOrder;
+
+/// Limits on what is rendered.
+#[derive(Clone, Copy, Debug)]
+pub struct RenderLimits {
+    /// The largest document in bytes; a larger one is refused.
+    pub document_max_bytes: usize,
+}
+
+/// Builds and renders all documents of a batch.
+///
+/// Every root row becomes an `index` action, every missing key a `delete`, all with the batch's version. A document
+/// over the limit is refused and leaves no bytes in the body.
+pub fn render(extracted: ExtractedBatch, limits: RenderLimits) -> RenderedBatch {
+    let ExtractedBatch { batch, version, plan, roots, relations, missing, refused } = extracted;
+    let row_bytes =
+        roots.byte_count() + relations.iter().map(|related| related.rows.byte_count()).sum::<usize>();
+    let mut rendered = RenderedBatch {
+        number: batch.number,
+        version,
+        // JSON adds names to the rows' bytes and the action lines; a list of objects more than a plain row.
+        body: Vec::with_capacity(row_bytes + row_bytes / 2 + 256 * (roots.len() + missing.len())),
+        actions: Vec::with_capacity(roots.len() + missing.len()),
+        refused,
+    };
+    let mut builder =
+        Builder { plan: &plan, roots: &roots, relations: &relations, order: ListOrder::default() };
+    for row in 0..roots.len() {
+        let key = builder.key(row);
+        let start = rendered.body.len();
+        write_action_line(&mut rendered.body, "index", &key, version);
+        let document_start = rendered.body.len();
+        builder.write_object(&mut rendered.body, &plan.fields, At::Root(row));
+        let document = document_start..rendered.body.len();
+        if document.len() > limits.document_max_bytes {
+            rendered.body.truncate(start);
+            rendered.refused.push(too_large(key, document.len(), limits.document_max_bytes));
+            continue;
+        }
+        rendered.body.push(b'\n');
+        let bytes = start..rendered.body.len();
+        rendered.actions.push(Action { key, kind: ActionKind::Index, bytes, document });
+    }
+    for key in missing {
+        let bytes = write_delete(&mut rendered.body, &key, version);
+        rendered.actions.push(Action { key, kind: ActionKind::Delete, bytes, document: 0..0 });
+    }
+    rendered
+}
+
+/// The refusal of a document that is too large to be sent.
+pub(crate) fn too_large(key: Key, byte_count: usize, limit: usize) -> Refusal {
+    Refusal {
+        key,
+        error_type: "document_too_large".to_owned(),
+        reason: format!("the document has {byte_count} bytes, DOCUMENT_MAX_BYTES allows {limit}"),
+    }
+}
+
+fn write_delete(body: &mut Vec<u8>, key: &Key, version: Version) -> Range<usize> {
+    let start = body.len();
+    write_action_line(body, "delete", key, version);
+    start..body.len()
+}
+
+fn write_action_line(body: &mut Vec<u8>, operation: &str, key: &Key, version: Version) {
+    // Writing to a Vec cannot fail.
+    let _ = write!(body, "{{\"{operation}\":{{\"_id\":");
+    write_json_string(body, &key.document_id());
+    let _ = writeln!(body, ",\"version\":{version},\"version_type\":\"external_gte\"}}}}");
+}
+
+/// The row at hand.
+#[derive(Clone, Copy)]
+enum At {
+    Root(usize),
+    Related { relation: usize, row: usize },
+}
+
+struct Builder<'a> {
+    plan: &'a DocumentPlan,
+    roots: &'a Rows,
+    relations: &'a [RelatedRows],
+    order: ListOrder,
+}
+
+impl Builder<'_> {
+    fn key(&self, row: usize) -> Key {
+        let columns: Vec<String> = self
+            .plan
+            .key
+            .iter()
+            .map(|column| column.format.text(self.roots.cell(row, column.position).unwrap_or_default()))
+            .collect();
+        Key::from_columns(&columns)
+    }
+
+    fn write_object(&mut self, out: &mut Vec<u8>, fields: &[PlannedField], at: At) {
+        out.push(b'{');
+        for (position, field) in fields.iter().enumerate() {
+            if position > 0 {
+                out.push(b',');
+            }
+            out.extend_from_slice(&field.label);
+            match &field.source {
+                PlannedSource::Cell(column) => self.write_cell(out, *column, at),
+                PlannedSource::One(related) => {
+                    let rows = self.chosen_rows(related, at);
+                    match rows.first() {
+                        Some(row) => self.write_item(out, related, *row),
+                        None => out.extend_from_slice(b"null"),
+                    }
+                }
+                PlannedSource::List(related) => self.write_list(out, related, at),
+            }
+        }
+        out.push(b'}');
+    }
+
+    /// Writes all items; a NULL value is no item, and rows of one key that make the same item are one item.
+    fn write_list(&mut self, out: &mut Vec<u8>, related: &PlannedRelation, at: At) {
+        out.push(b'[');
+        let rows = self.chosen_rows(related, at);
+        let limit = related.limit.unwrap_or(usize::MAX);
+        let mut item_count = 0;
+        let mut previous: Option<(u32, Range<usize>)> = None;
+        for row in rows {
+            if item_count == limit {
+                break;
+            }
+            if let PlannedItem::Value(column) = &related.item
+                && self.cell(*column, At::Related { relation: related.relation, row: row as usize }).is_none()
+            {
+                continue;
+            }
+            let before = out.len();
+            if item_count > 0 {
+                out.push(b',');
+            }
+            let start = out.len();
+            self.write_item(out, related, row);
+            let item = start..out.len();
+            let repeats = previous.as_ref().is_some_and(|(previous_row, previous_item)| {
+                self.have_same_key(related.relation, *previous_row, row)
+                    && out[previous_item.clone()] == out[item.clone()]
+            });
+            if repeats {
+                out.truncate(before);
+                continue;
+            }
+            previous = Some((row, item));
+            item_count += 1;
+        }
+        out.push(b']');
+    }
+
+    fn write_item(&mut self, out: &mut Vec<u8>, related: &PlannedRelation, row: u32) {
+        let at = At::Related { relation: related.relation, row: row as usize };
+        match &related.item {
+            PlannedItem::Value(column) => self.write_cell(out, *column, at),
+            PlannedItem::Object(fields) => self.write_object(out, fields, at),
+        }
+    }
+
+    fn write_cell(&self, out: &mut Vec<u8>, column: PlannedColumn, at: At) {
+        match self.cell(column, at) {
+            Some(bytes) => column.format.write_json(bytes, out),
+            None => out.extend_from_slice(b"null"),
+        }
+    }
+
+    fn cell(&self, column: PlannedColumn, at: At) -> Option<&[u8]> {
+        match at {
+            At::Root(row) => self.roots.cell(row, column.position),
+            At::Related { relation, row } => self.relations[relation].rows.cell(row, column.position),
+        }
+    }
+
+    /// The related rows that count, in their order.
+    fn chosen_rows(&mut self, related: &PlannedRelation, at: At) -> Vec<u32> {
+        let nearer_row = match at {
+            At::Root(row) | At::Related { row, .. } => row,
+        };
+        let rows = &self.relations[related.relation];
+        let mut chosen: Vec<u32> = rows
+            .rows_of(nearer_row)
+            .iter()
+            .copied()
+            .filter(|row| match related.filter {
+                Some(filter) => rows.rows.cell(*row as usize, filter) == Some(&[1]),
+                None => true,
+            })
+            .collect();
+        if chosen.len() > 1 {
+            self.order.sort(&mut chosen, &rows.rows, related, &self.plan.relation_keys[related.relation]);
+        }
+        chosen
+    }
+
+    fn have_same_key(&self, relation: usize, left: u32, right: u32) -> bool {
+        let rows = &self.relations[relation].rows;
+        self.plan.relation_keys[relation].iter().all(|column| {
+            rows.cell(left as usize, column.position) == rows.cell(right as usize, column.position)
+        })
+    }
+}

@@ -1,0 +1,8 @@
+//! From rows to documents: groups the rows of a batch by root and renders the bulk body.
+//!
+//! Nothing here waits or talks to anyone; the same rows always give the same bytes.
+
+mod build;
+mod list;
+
+pub use build::{RenderLimits, render};
