@@ -43,6 +43,20 @@ pub struct Definition {
     pub timezone: Option<String>,
 }
 
+impl Definition {
+    /// Every table that the definition names, each once.
+    pub fn tables(&self) -> Vec<TableName> {
+        let mut tables = vec![self.root.table.clone()];
+        for relation in &self.relations {
+            tables.push(relation.table.clone());
+            tables.extend(relation.through.iter().map(|through| through.table.clone()));
+        }
+        tables.sort();
+        tables.dedup();
+        tables
+    }
+}
+
 /// The root table.
 #[derive(Clone, Debug)]
 pub struct Root {
