@@ -1,0 +1,151 @@
+//! What PostgreSQL's catalogue says of the tables of a definition.
+
+use std::collections::BTreeMap;
+
+use postgres::Client;
+use postgres::types::Type;
+
+use crate::definition::{Definition, TableName};
+use crate::error::Result;
+use crate::postgres::connect::classify;
+
+/// A column as the catalogue describes it.
+#[derive(Clone, Debug)]
+pub struct Column {
+    /// Its name.
+    pub name: String,
+    /// The object id of its type; of the underlying type for a domain.
+    pub type_oid: u32,
+    /// The name of its type as it can be written in SQL.
+    pub type_name: String,
+    /// Whether NULL is forbidden.
+    pub not_null: bool,
+    /// Whether equal values have equal bytes as far as the collation decides it.
+    pub deterministic: bool,
+}
+
+/// A table as the catalogue describes it.
+#[derive(Clone, Debug)]
+pub struct Table {
+    /// `pg_class.relkind`: `r` table, `p` partitioned, `v` view, `m` materialized view, `f` foreign table.
+    pub kind: char,
+    /// Its columns in order.
+    pub columns: Vec<Column>,
+    /// The columns of its primary key; empty if it has none.
+    pub primary_key: Vec<String>,
+    /// The columns of its unique indexes without condition or expression, all of whose columns forbid NULL.
+    pub unique_keys: Vec<Vec<String>>,
+    /// The planner's guess of its rows; negative when never analysed.
+    pub row_estimate: f32,
+}
+
+impl Table {
+    /// Returns the column of that name.
+    pub fn column(&self, name: &str) -> Option<&Column> {
+        self.columns.iter().find(|column| column.name == name)
+    }
+
+    /// Whether rows carry `xmin` (not so in views and foreign tables).
+    pub fn has_system_columns(&self) -> bool {
+        matches!(self.kind, 'r' | 'p' | 'm')
+    }
+
+    /// Whether the columns are known to hold no NULL and no duplicates.
+    pub fn is_known_unique(&self, columns: &[String]) -> bool {
+        let covers = |key: &Vec<String>| !key.is_empty() && key.iter().all(|column| columns.contains(column));
+        let not_null = columns.iter().all(|name| self.column(name).is_some_and(|column| column.not_null));
+        not_null && (covers(&self.primary_key) || self.unique_keys.iter().any(covers))
+    }
+}
+
+/// The tables of a definition that exist.
+pub type Catalog = BTreeMap<TableName, Table>;
+
+/// Reads the description of every table that the definition names; a table that does not exist is left out.
+pub fn read(client: &mut Client, definition: &Definition) -> Result<Catalog> {
+    let mut catalog = Catalog::new();
+    for table in definition.tables() {
+        if let Some(description) = describe(client, &table)? {
+            catalog.insert(table, description);
+        }
+    }
+    Ok(catalog)
+}
+
+fn describe(client: &mut Client, table: &TableName) -> Result<Option<Table>> {
+    let failed = |error: postgres::Error| classify(&error, format!("cannot read the description of {table}"));
+    let found = client
+        .query_typed(
+            "select c.oid, c.relkind::text, c.reltuples
+               from pg_catalog.pg_class c
+               join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+              where n.nspname = $1 and c.relname = $2 and c.relkind in ('r', 'p', 'v', 'm', 'f')",
+            &[(&table.schema, Type::TEXT), (&table.name, Type::TEXT)],
+        )
+        .map_err(failed)?;
+    let Some(row) = found.first() else { return Ok(None) };
+    let oid: u32 = row.get(0);
+    let kind: String = row.get(1);
+    let columns = client
+        .query_typed(
+            "with recursive base as (
+               select t.oid as origin, t.oid, t.typtype, t.typbasetype
+                 from pg_catalog.pg_type t
+                where t.oid in (select atttypid from pg_catalog.pg_attribute where attrelid = $1)
+               union all
+               select base.origin, t.oid, t.typtype, t.typbasetype
+                 from base
+                 join pg_catalog.pg_type t on t.oid = base.typbasetype
+                where base.typtype = 'd'
+             )
+             select a.attname::text, base.oid, pg_catalog.format_type(a.atttypid, null), a.attnotnull,
+                    coalesce(l.collisdeterministic, true)
+               from pg_catalog.pg_attribute a
+               join base on base.origin = a.atttypid and base.typtype <> 'd'
+               left join pg_catalog.pg_collation l on l.oid = a.attcollation
+              where a.attrelid = $1 and a.attnum > 0 and not a.attisdropped
+              order by a.attnum",
+            &[(&oid, Type::OID)],
+        )
+        .map_err(failed)?
+        .iter()
+        .map(|row| Column {
+            name: row.get(0),
+            type_oid: row.get(1),
+            type_name: row.get(2),
+            not_null: row.get(3),
+            deterministic: row.get(4),
+        })
+        .collect();
+    let mut description = Table {
+        kind: kind.chars().next().unwrap_or('r'),
+        columns,
+        primary_key: Vec::new(),
+        unique_keys: Vec::new(),
+        row_estimate: row.get(2),
+    };
+    let indexes = client
+        .query_typed(
+            "select i.indisprimary,
+                    array(select a.attname::text
+                            from unnest(i.indkey::int2[]) with ordinality as k(number, place)
+                            join pg_catalog.pg_attribute a on a.attrelid = i.indrelid and a.attnum = k.number
+                           where k.place <= i.indnkeyatts
+                           order by k.place)
+               from pg_catalog.pg_index i
+              where i.indrelid = $1 and i.indisunique and i.indpred is null and i.indexprs is null and i.indisvalid
+              order by i.indisprimary desc, i.indnkeyatts, i.indexrelid",
+            &[(&oid, Type::OID)],
+        )
+        .map_err(failed)?;
+    for row in &indexes {
+        let columns: Vec<String> = row.get(1);
+        if row.get(0) {
+            description.primary_key.clone_from(&columns);
+        }
+        if columns.iter().all(|name| description.column(name).is_some_and(|column| column.not_null)) {
+            description.unique_keys.push(columns);
+        }
+    }
+    Ok(Some(description))
+}

@@ -1,0 +1,489 @@
+//! Reads all rows of a batch, from all tables of the tree, in one snapshot.
+//!
+//! The root rows come first, by a range of keys or by the keys themselves; then each relation, by the rows of the
+//! table nearer to the root. One statement a relation, whatever the number of rows. What is over `batch_bytes` is cut
+//! off: the batch then covers fewer root rows, and the caller puts the others back.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use postgres::Row;
+
+use crate::batch::{Batch, KeyRange, Version, Work};
+use crate::checkpoint::ServerTime;
+use crate::document::Refusal;
+use crate::error::{Error, Result};
+use crate::key::Key;
+use crate::plan::{ExtractedBatch, PlannedColumn, RelatedRows};
+use crate::postgres::Source;
+use crate::postgres::plan::{RelationPlan, RootPlan, SourcePlan};
+use crate::postgres::poll::row_key;
+use crate::postgres::select::CursorKind;
+use crate::postgres::source::{raw_cell, stream};
+use crate::postgres::sql::{Parameters, row_of};
+use crate::rows::Rows;
+
+/// A batch as it was read, and what of it was not.
+#[derive(Debug)]
+pub struct Read {
+    /// What was read; its work is cut to that.
+    pub extracted: ExtractedBatch,
+    /// Keys of the batch that were not read.
+    pub unread: Vec<Key>,
+    /// Whether the range was cut at its new `high`.
+    pub is_range_cut: bool,
+}
+
+impl Source {
+    /// Finds the last key of the next range of at most `row_limit` rows after `low`; none if fewer rows are left.
+    pub fn cut_range(&mut self, low: Option<&Key>, row_limit: usize) -> Result<Option<Key>> {
+        let plan = Arc::clone(&self.plan);
+        let mut select = Vec::new();
+        let mut columns = Vec::new();
+        for (position, key) in plan.root.key.iter().enumerate() {
+            let (expression, format) = crate::postgres::select::for_key("t", &key.column);
+            select.push(expression);
+            columns.push(PlannedColumn { position, format });
+        }
+        let mut parameters = Parameters::default();
+        let range = range_condition(&plan.root, &plan.root.key_row(), &KeyRange { low: low.cloned(), high: None }, &mut parameters);
+        let statement = format!(
+            "select {} from {} as t where {range} order by {} offset {} limit 1",
+            select.join(", "),
+            plan.root.table,
+            key_order(&plan.root),
+            row_limit.saturating_sub(1),
+        );
+        let formats: Vec<_> = columns.iter().map(|column| column.format).collect();
+        let mut high = None;
+        self.begin()?;
+        stream(&mut self.client, &statement, parameters, &formats, &format!("keys of {}", plan.root.name), &mut |row| {
+            high = row_key(row, &columns);
+            Ok(true)
+        })?;
+        self.commit()?;
+        Ok(high)
+    }
+
+    /// Reads the rows of a batch in one snapshot; `version` must have been drawn before.
+    ///
+    /// `is_first_load` says whether `INITIAL_TIMESTAMP` applies to its range.
+    pub fn read(&mut self, batch: Batch, version: Version, is_first_load: bool) -> Result<Read> {
+        self.begin()?;
+        let read = self.read_in_snapshot(batch, version, is_first_load)?;
+        self.commit()?;
+        Ok(read)
+    }
+
+    /// Which of the given root keys have a row that the definition makes a document of.
+    pub fn existing_keys(&mut self, keys: &[Key]) -> Result<HashSet<Key>> {
+        let plan = Arc::clone(&self.plan);
+        let mut existing = HashSet::new();
+        self.begin()?;
+        let mut roots = Rows::new(plan.root.select.formats().len());
+        self.read_roots(&plan, &Work::Keys(keys.to_vec()), false, usize::MAX, &mut roots)?;
+        self.commit()?;
+        for row in 0..roots.len() {
+            existing.insert(root_key(&plan, &roots, row));
+        }
+        Ok(existing)
+    }
+
+    fn read_in_snapshot(&mut self, mut batch: Batch, version: Version, is_first_load: bool) -> Result<Read> {
+        let plan = Arc::clone(&self.plan);
+        let limits = self.limits;
+        let mut roots = Rows::new(plan.root.select.formats().len());
+        let is_complete = self.read_roots(&plan, &batch.work, is_first_load, limits.batch_bytes, &mut roots)?;
+        let mut is_cut = !is_complete;
+        let mut refused = Vec::new();
+        let relations = loop {
+            let budget = if roots.len() <= 1 { limits.document_max_bytes } else { limits.batch_bytes }
+                .saturating_sub(roots.byte_count());
+            match self.read_relations(&plan, &batch.work, is_cut, &roots, budget)? {
+                Some(relations) => break relations,
+                None if roots.len() > 1 => {
+                    roots.truncate(roots.len() / 2);
+                    is_cut = true;
+                }
+                None => {
+                    refused.push(Refusal {
+                        key: root_key(&plan, &roots, 0),
+                        error_type: "document_too_large".to_owned(),
+                        reason: format!(
+                            "its rows have more than the {} bytes that DOCUMENT_MAX_BYTES allows",
+                            limits.document_max_bytes
+                        ),
+                    });
+                    break Vec::new();
+                }
+            }
+        };
+        let read_keys: Vec<Key> = (0..roots.len()).map(|row| root_key(&plan, &roots, row)).collect();
+        if !refused.is_empty() {
+            roots.truncate(0);
+        }
+        let mut missing = Vec::new();
+        let mut unread = Vec::new();
+        let mut is_range_cut = false;
+        match &mut batch.work {
+            Work::Keys(keys) => {
+                let found: HashSet<&Key> = read_keys.iter().collect();
+                let (kept, others): (Vec<Key>, Vec<Key>) = keys.drain(..).partition(|key| found.contains(key));
+                if is_cut {
+                    // Which of the others have no row is not known yet.
+                    *keys = kept;
+                    unread = others;
+                } else {
+                    missing.clone_from(&others);
+                    *keys = kept;
+                    keys.extend(others);
+                }
+            }
+            Work::Range(range) => {
+                if is_cut && let Some(last) = read_keys.last() {
+                    range.high = Some(last.clone());
+                    is_range_cut = true;
+                }
+            }
+        }
+        Ok(Read {
+            extracted: ExtractedBatch {
+                batch,
+                version,
+                plan: Arc::clone(&plan.document),
+                roots,
+                relations,
+                missing,
+                refused,
+            },
+            unread,
+            is_range_cut,
+        })
+    }
+
+    /// Reads root rows until the bytes are over `byte_limit`; returns whether all were read.
+    fn read_roots(
+        &mut self,
+        plan: &SourcePlan,
+        work: &Work,
+        is_first_load: bool,
+        byte_limit: usize,
+        roots: &mut Rows,
+    ) -> Result<bool> {
+        let root = &plan.root;
+        let mut parameters = Parameters::default();
+        let mut conditions = Vec::new();
+        let mut from = format!("{} as t", root.table);
+        match work {
+            Work::Range(range) => {
+                conditions.push(range_condition(root, &root.key_row(), range, &mut parameters));
+                if is_first_load && let Some(initial) = self.limits.initial_timestamp && let Some((cursor, kind)) = &root.cursor {
+                    conditions.push(initial_condition(cursor, *kind, initial, &self.timezone));
+                }
+            }
+            Work::Keys(keys) => {
+                let key_types = root.key_types();
+                let mut columns: Vec<Vec<String>> = vec![Vec::with_capacity(keys.len()); key_types.len()];
+                for key in keys {
+                    for (column, text) in columns.iter_mut().zip(key.columns(key_types.len()).unwrap_or_default()) {
+                        column.push(text);
+                    }
+                }
+                let casts: Vec<String> = key_types
+                    .iter()
+                    .enumerate()
+                    .map(|(place, type_name)| format!("${}::text[]::{type_name}[]", place + 1))
+                    .collect();
+                for column in columns {
+                    parameters.texts(column);
+                }
+                if let [cast] = casts.as_slice() {
+                    conditions.push(format!("{} = any({cast})", root.key_row()));
+                } else {
+                    let names: Vec<String> = (1..=casts.len()).map(|place| format!("k{place}")).collect();
+                    let pairs: Vec<String> =
+                        root.key.iter().zip(&names).map(|(key, name)| format!("{} = k.{name}", key.quoted)).collect();
+                    from = format!(
+                        "unnest({}) as k({}) join {from} on {}",
+                        casts.join(", "),
+                        names.join(", "),
+                        pairs.join(" and ")
+                    );
+                }
+            }
+        }
+        conditions.extend(root.condition.iter().map(|condition| format!("({condition})")));
+        if conditions.is_empty() {
+            conditions.push("true".to_owned());
+        }
+        let order = match work {
+            Work::Range(_) => format!(" order by {}", key_order(root)),
+            Work::Keys(_) => String::new(),
+        };
+        let statement = format!("select {} from {from} where {}{order}", root.select.sql(), conditions.join(" and "));
+        let column_count = root.select.formats().len();
+        let mut is_complete = true;
+        stream(&mut self.client, &statement, parameters, root.select.formats(), &root.name.to_string(), &mut |row| {
+            if !roots.is_empty() && roots.byte_count() + row.raw_size_bytes() > byte_limit {
+                is_complete = false;
+                return Ok(false);
+            }
+            push_row(roots, row, column_count)?;
+            Ok(true)
+        })?;
+        Ok(is_complete)
+    }
+
+    /// Reads every relation's rows; nothing if they are more than `budget` bytes.
+    fn read_relations(
+        &mut self,
+        plan: &SourcePlan,
+        work: &Work,
+        is_cut: bool,
+        roots: &Rows,
+        budget: usize,
+    ) -> Result<Option<Vec<RelatedRows>>> {
+        let mut relations: Vec<RelatedRows> = Vec::with_capacity(plan.relations.len());
+        let mut left = budget;
+        let mut root_numbers: Option<HashMap<Vec<u8>, u32>> = None;
+        for relation in &plan.relations {
+            let mut groups = Groups::default();
+            let range = match work {
+                Work::Range(range) if relation.is_by_root_key => Some(range),
+                _ => None,
+            };
+            let related = if let Some(range) = range {
+                let mut range = range.clone();
+                if is_cut && !roots.is_empty() {
+                    range.high = Some(root_key(plan, roots, roots.len() - 1));
+                }
+                let numbers = root_numbers.get_or_insert_with(|| {
+                    (0..roots.len()).map(|row| (cells(roots, row, &plan.document.key), row as u32)).collect()
+                });
+                self.read_by_range(plan, relation, &range, numbers, &mut left)?
+            } else {
+                let nearer = relation.below.map_or(roots, |below| &relations[below].rows);
+                groups.add_rows(nearer, relation);
+                self.read_by_groups(relation, &groups, &mut left)?
+            };
+            let Some((rows, group_of_row)) = related else { return Ok(None) };
+            let (group_count, group_of_nearer_row) = match range {
+                Some(_) => (roots.len(), (0..roots.len()).map(|row| Some(row as u32)).collect()),
+                None => (groups.count, groups.of_nearer_row),
+            };
+            relations.push(attach(rows, &group_of_row, group_count, group_of_nearer_row));
+        }
+        Ok(Some(relations))
+    }
+
+    fn read_by_range(
+        &mut self,
+        plan: &SourcePlan,
+        relation: &RelationPlan,
+        range: &KeyRange,
+        numbers: &HashMap<Vec<u8>, u32>,
+        left: &mut usize,
+    ) -> Result<Option<(Rows, Vec<u32>)>> {
+        let mut parameters = Parameters::default();
+        let key = row_of(&relation.first_columns);
+        let statement = format!(
+            "select {} from {} where {}",
+            relation.range_select.sql(),
+            relation.from,
+            range_condition(&plan.root, &key, range, &mut parameters)
+        );
+        let mut rows = Rows::new(relation.select.formats().len());
+        let mut group_of_row = Vec::new();
+        let mut group = Vec::new();
+        self.read_related(relation, &relation.range_select, &statement, parameters, left, &mut |row| {
+            group.clear();
+            for column in &relation.range_key {
+                push_framed(&mut group, raw_cell(row, column.position).unwrap_or_default());
+            }
+            // Rows whose root is filtered out or gone belong to no document.
+            let Some(number) = numbers.get(&group) else { return Ok(()) };
+            group_of_row.push(*number);
+            push_row(&mut rows, row, relation.select.formats().len())
+        })
+        .map(|is_within| is_within.then_some((rows, group_of_row)))
+    }
+
+    fn read_by_groups(&mut self, relation: &RelationPlan, groups: &Groups, left: &mut usize) -> Result<Option<(Rows, Vec<u32>)>> {
+        let mut rows = Rows::new(relation.select.formats().len());
+        let mut group_of_row = Vec::new();
+        if groups.count == 0 {
+            return Ok(Some((rows, group_of_row)));
+        }
+        let mut parameters = Parameters::default();
+        let mut casts = Vec::new();
+        let mut names = Vec::new();
+        let mut pairs = Vec::new();
+        for (place, (nearer, first)) in relation.nearer.iter().zip(&relation.first_columns).enumerate() {
+            parameters.texts(groups.texts[place].clone());
+            casts.push(format!("${}::text[]::{}[]", place + 1, nearer.type_name));
+            names.push(format!("k{}", place + 1));
+            pairs.push(format!("{first} = p.k{}", place + 1));
+        }
+        // `from` begins with the first table; the keys stand in front of it.
+        let (first_table, joins) = relation.from.split_once(" join ").unwrap_or((&relation.from, ""));
+        let joins = if joins.is_empty() { String::new() } else { format!(" join {joins}") };
+        let statement = format!(
+            "select {} from unnest({}) with ordinality as p({}, n) join {first_table} on {}{joins}",
+            relation.select.sql(),
+            casts.join(", "),
+            names.join(", "),
+            pairs.join(" and "),
+        );
+        let within = self.read_related(relation, &relation.select, &statement, parameters, left, &mut |row| {
+            let number = raw_cell(row, 0).and_then(|bytes| bytes.try_into().ok()).map_or(0, i64::from_be_bytes);
+            group_of_row.push(u32::try_from(number - 1).unwrap_or(0));
+            push_row(&mut rows, row, relation.select.formats().len())
+        })?;
+        Ok(within.then_some((rows, group_of_row)))
+    }
+
+    /// Streams related rows to `keep`; returns false when there are more bytes than `left`.
+    fn read_related(
+        &mut self,
+        relation: &RelationPlan,
+        select: &crate::postgres::select::SelectList,
+        statement: &str,
+        parameters: Parameters,
+        left: &mut usize,
+        keep: &mut dyn FnMut(&Row) -> Result<()>,
+    ) -> Result<bool> {
+        let mut is_within = true;
+        let what = format!("{} (relation {})", relation.table, relation.name);
+        stream(&mut self.client, statement, parameters, select.formats(), &what, &mut |row| {
+            // A cell costs its bytes and its place.
+            let cost = row.raw_size_bytes() + 8 * row.len();
+            if cost > *left {
+                is_within = false;
+                return Ok(false);
+            }
+            *left -= cost;
+            keep(row)?;
+            Ok(true)
+        })?;
+        Ok(is_within)
+    }
+}
+
+/// The distinct values by which a relation's rows are asked for, and which row of the nearer table has which.
+#[derive(Default)]
+struct Groups {
+    count: usize,
+    texts: Vec<Vec<String>>,
+    of_nearer_row: Vec<Option<u32>>,
+}
+
+impl Groups {
+    fn add_rows(&mut self, nearer: &Rows, relation: &RelationPlan) {
+        self.texts = vec![Vec::new(); relation.nearer.len()];
+        let mut known: HashMap<Vec<u8>, u32> = HashMap::new();
+        let columns: Vec<PlannedColumn> = relation.nearer.iter().map(|nearer| nearer.column).collect();
+        for row in 0..nearer.len() {
+            if columns.iter().any(|column| nearer.cell(row, column.position).is_none()) {
+                self.of_nearer_row.push(None);
+                continue;
+            }
+            let next = self.count as u32;
+            let group = *known.entry(cells(nearer, row, &columns)).or_insert(next);
+            if group == next {
+                self.count += 1;
+                for (texts, column) in self.texts.iter_mut().zip(&columns) {
+                    texts.push(column.format.text(nearer.cell(row, column.position).unwrap_or_default()));
+                }
+            }
+            self.of_nearer_row.push(Some(group));
+        }
+    }
+}
+
+/// Sorts row numbers by group (a counting sort: groups are dense numbers).
+fn attach(rows: Rows, group_of_row: &[u32], group_count: usize, group_of_nearer_row: Vec<Option<u32>>) -> RelatedRows {
+    let mut starts = vec![0u32; group_count + 1];
+    for group in group_of_row {
+        starts[*group as usize + 1] += 1;
+    }
+    for group in 0..group_count {
+        starts[group + 1] += starts[group];
+    }
+    let mut next = starts.clone();
+    let mut order = vec![0u32; group_of_row.len()];
+    for (row, group) in group_of_row.iter().enumerate() {
+        let place = &mut next[*group as usize];
+        order[*place as usize] = row as u32;
+        *place += 1;
+    }
+    RelatedRows { rows, group_of_nearer_row, starts, order }
+}
+
+/// The cells of the columns, each with its length in front, so that different cells never give the same bytes.
+fn cells(rows: &Rows, row: usize, columns: &[PlannedColumn]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(columns.len() * 20);
+    for column in columns {
+        push_framed(&mut bytes, rows.cell(row, column.position).unwrap_or_default());
+    }
+    bytes
+}
+
+fn push_framed(bytes: &mut Vec<u8>, cell: &[u8]) {
+    bytes.extend_from_slice(&(cell.len() as u64).to_be_bytes());
+    bytes.extend_from_slice(cell);
+}
+
+fn push_row(rows: &mut Rows, row: &Row, column_count: usize) -> Result<()> {
+    for column in 0..column_count {
+        if !rows.push_cell(raw_cell(row, column)) {
+            return Err(Error::wrong("the rows of one batch have more than 4 GiB").hint("lower BATCH_BYTES"));
+        }
+    }
+    Ok(())
+}
+
+fn root_key(plan: &SourcePlan, roots: &Rows, row: usize) -> Key {
+    let texts: Vec<String> = plan
+        .document
+        .key
+        .iter()
+        .map(|column| column.format.text(roots.cell(row, column.position).unwrap_or_default()))
+        .collect();
+    Key::from_columns(&texts)
+}
+
+fn key_order(root: &RootPlan) -> String {
+    root.key.iter().map(|key| key.quoted.clone()).collect::<Vec<_>>().join(", ")
+}
+
+/// `key > low and key <= high` with the root key's types; compared by PostgreSQL alone.
+fn range_condition(root: &RootPlan, key: &str, range: &KeyRange, parameters: &mut Parameters) -> String {
+    let types = root.key_types();
+    let mut number = 0;
+    let mut conditions = Vec::new();
+    for (operator, bound) in [(">", &range.low), ("<=", &range.high)] {
+        let Some(bound) = bound else { continue };
+        let mut casts = Vec::new();
+        for (text, type_name) in bound.columns(types.len()).unwrap_or_default().into_iter().zip(&types) {
+            number += 1;
+            parameters.text(Some(text));
+            casts.push(format!("${number}::text::{type_name}"));
+        }
+        conditions.push(format!("{key} {operator} {}", row_of(&casts)));
+    }
+    if conditions.is_empty() {
+        // A key that stands in a link table may be NULL there.
+        return "true".to_owned();
+    }
+    conditions.join(" and ")
+}
+
+fn initial_condition(cursor: &str, kind: CursorKind, initial: i64, timezone: &str) -> String {
+    let instant = format!("'{}'::timestamptz", ServerTime::from_unix_micros(initial));
+    match kind {
+        CursorKind::Timestamptz => format!("{cursor} >= {instant}"),
+        CursorKind::Timestamp | CursorKind::Date => {
+            format!("{cursor} >= ({instant} at time zone {})", crate::postgres::sql::literal(timezone))
+        }
+    }
+}

@@ -1,0 +1,25 @@
+//! The source: connections to PostgreSQL, what its catalogue says, and the statements that read it.
+//!
+//! PostgreSQL is only ever read. Every statement is unnamed and every setting local to its transaction, so that a
+//! transaction pooler between is no hindrance.
+
+mod activity;
+mod catalog;
+pub mod connect;
+mod extract;
+mod identity;
+mod plan;
+mod poll;
+mod select;
+mod source;
+mod sql;
+mod tls;
+mod watched;
+
+pub use activity::{Activity, Running};
+pub use identity::SourceIdentity;
+pub use plan::SourcePlan;
+pub use poll::{PollPosition, PolledRow};
+pub use select::CursorKind;
+pub use source::{Source, SourceLimits};
+pub use watched::WatchedTable;

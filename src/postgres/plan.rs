@@ -1,0 +1,434 @@
+//! From a definition and the catalogue to the statements that read a batch, and to the plan of its documents.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::cell::CellFormat;
+use crate::definition::{
+    ColumnReference, Definition, Field, Filter, FilterTest, Item, JoinColumn, Relation, RelationId, Source, TableName,
+};
+use crate::error::{Error, Result};
+use crate::plan::{
+    DocumentPlan, PlannedColumn, PlannedField, PlannedItem, PlannedRelation, PlannedSource,
+};
+use crate::postgres::catalog::{Catalog, Column, Table};
+use crate::postgres::select::{
+    CursorKind, GROUP_NUMBER, SelectList, are_equal_by_bytes, cursor_kind, for_document, for_key, for_key_expression,
+};
+use crate::postgres::sql::{literal, name, row_of, table};
+use crate::postgres::watched::{WatchedTable, watched_tables};
+
+/// Everything that is read from PostgreSQL for one definition.
+#[derive(Debug)]
+pub struct SourcePlan {
+    /// How documents are built.
+    pub document: Arc<DocumentPlan>,
+    /// How the root table is read.
+    pub root: RootPlan,
+    /// How each relation is read, in the definition's order.
+    pub relations: Vec<RelationPlan>,
+    /// The watched tables.
+    pub watched: Vec<WatchedTable>,
+    /// What the operator should know, though it stops nothing.
+    pub warnings: Vec<String>,
+}
+
+/// A key column of the root.
+#[derive(Clone, Debug)]
+pub struct KeyColumn {
+    /// The column.
+    pub column: Column,
+    /// Its quoted name.
+    pub quoted: String,
+}
+
+/// How the root table is read; its alias is `t`.
+#[derive(Debug)]
+pub struct RootPlan {
+    /// The table, for messages.
+    pub name: TableName,
+    /// The table, quoted.
+    pub table: String,
+    /// Its key.
+    pub key: Vec<KeyColumn>,
+    /// Its cursor column, quoted, and its kind.
+    pub cursor: Option<(String, CursorKind)>,
+    /// What is selected.
+    pub select: SelectList,
+    /// A condition that a row must meet to have a document.
+    pub condition: Option<String>,
+    /// The planner's guess of its rows; none when never analysed.
+    pub row_estimate: Option<u64>,
+    /// Whether the catalogue guarantees that the key has no NULL and no duplicates.
+    pub is_key_unique: bool,
+}
+
+/// How a relation is read.
+#[derive(Debug)]
+pub struct RelationPlan {
+    /// Its name in the definition.
+    pub name: String,
+    /// Its table, for messages.
+    pub table: TableName,
+    /// The position of the relation it hangs below; the root if none.
+    pub below: Option<usize>,
+    /// Columns of the nearer table that its rows are found by.
+    pub nearer: Vec<NearerColumn>,
+    /// What is selected; the first columns say to which nearer row a row belongs.
+    pub select: SelectList,
+    /// The first table, quoted, with its alias, and the joins behind it.
+    pub from: String,
+    /// The columns of the first table that equal `nearer`, with alias, in its order.
+    pub first_columns: Vec<String>,
+    /// Whether a range of root keys can be given to it directly, since `nearer` is the root's key in its order and
+    /// equal keys have equal bytes.
+    pub is_by_root_key: bool,
+    /// The same columns as selected for a range of root keys, and the root's key behind them.
+    pub range_select: SelectList,
+    /// Where the root's key is in `range_select`.
+    pub range_key: Vec<PlannedColumn>,
+}
+
+/// A column of the nearer table, as it was selected there.
+#[derive(Clone, Debug)]
+pub struct NearerColumn {
+    /// Where it is.
+    pub column: PlannedColumn,
+    /// The name of its type.
+    pub type_name: String,
+}
+
+/// Makes the plan; everything that is wrong with the definition's tables and columns is said at once.
+pub fn plan(definition: &Definition, catalog: &Catalog) -> Result<SourcePlan> {
+    let mut planner = Planner { definition, catalog, problems: Vec::new(), warnings: Vec::new(), filters: HashMap::new() };
+    let planned = planner.plan();
+    let Planner { problems, warnings, .. } = planner;
+    match planned {
+        Some(mut planned) if problems.is_empty() => {
+            planned.warnings = warnings;
+            Ok(planned)
+        }
+        _ => Err(Error::wrong(format!("the definition does not fit the database: {}", problems.join("; ")))
+            .hint("correct the definition, or grant usage on the schema to the role, then run `pgsluice check`")),
+    }
+}
+
+pub(super) struct Planner<'a> {
+    pub(super) definition: &'a Definition,
+    pub(super) catalog: &'a Catalog,
+    pub(super) problems: Vec<String>,
+    pub(super) warnings: Vec<String>,
+    /// The position of each relation's boolean column for a set of filters.
+    filters: HashMap<(usize, Vec<Filter>), usize>,
+}
+
+/// The alias of a relation's own table and of its link table.
+const CHILD: &str = "c";
+const LINK: &str = "l";
+const ROOT: &str = "t";
+
+impl Planner<'_> {
+    fn plan(&mut self) -> Option<SourcePlan> {
+        let root_definition = &self.definition.root;
+        let root_table = self.table(&root_definition.table, "root.table")?;
+        for relation in &self.definition.relations {
+            self.table(&relation.table, &format!("relation.{}.table", relation.name));
+            if let Some(through) = &relation.through {
+                self.table(&through.table, &format!("relation.{}.through.table", relation.name));
+            }
+        }
+        if !self.problems.is_empty() {
+            return None;
+        }
+        let key = self.key_columns(&root_definition.table, root_table, &root_definition.key, "root.key")?;
+        let mut selects: Vec<SelectList> = vec![SelectList::default(); self.definition.relations.len()];
+        let mut root_select = SelectList::default();
+        let root_key = key.iter().map(|key| root_select.add(for_key(ROOT, &key.column))).collect();
+
+        // What each relation needs of the table nearer to the root comes before its own columns.
+        let mut relations = Vec::new();
+        let mut relation_keys = Vec::new();
+        for (position, relation) in self.definition.relations.iter().enumerate() {
+            let nearer_table = self.nearer_table(relation);
+            let hop = relation.through.as_ref().map_or(&relation.on, |through| &through.on);
+            let mut nearer = Vec::new();
+            for join in hop {
+                let Some(column) = self.column(&nearer_table, &join.nearer, &format!("relation.{}.on", relation.name)) else { continue };
+                let (alias, select) = match relation.below {
+                    None => (ROOT, &mut root_select),
+                    Some(RelationId(below)) => (CHILD, &mut selects[below]),
+                };
+                nearer.push(NearerColumn { column: select.add(for_key(alias, &column)), type_name: column.type_name });
+            }
+            // The first column of every relation's rows is the number of the group that the statement gives it.
+            selects[position].add((GROUP_NUMBER.to_owned(), CellFormat::Int8));
+            let (first_alias, first_table) = match &relation.through {
+                Some(through) => (LINK, &through.table),
+                None => (CHILD, &relation.table),
+            };
+            let mut first_columns = Vec::new();
+            for join in hop {
+                if self.column(first_table, &join.column, &format!("relation.{}.on", relation.name)).is_some() {
+                    first_columns.push(format!("{first_alias}.{}", name(&join.column)));
+                }
+            }
+            let mut from = format!("{} as {first_alias}", table(first_table));
+            if relation.through.is_some() {
+                from.push_str(&format!(" join {} as {CHILD} on {}", table(&relation.table), self.join_to_link(relation)));
+            }
+            let own = self.row_key(&relation.table, &relation.key, &format!("relation.{}.key", relation.name));
+            relation_keys.push(own.iter().map(|column| selects[position].add(for_key(CHILD, column))).collect());
+            relations.push(RelationPlan {
+                name: relation.name.clone(),
+                table: relation.table.clone(),
+                below: relation.below.map(|below| below.0),
+                is_by_root_key: relation.below.is_none() && self.is_root_key(hop, first_table, &key),
+                nearer,
+                select: SelectList::default(),
+                range_select: SelectList::default(),
+                range_key: Vec::new(),
+                from,
+                first_columns,
+            });
+        }
+        let fields = self.fields(&self.definition.document, None, &mut root_select, &mut selects);
+        for (relation, select) in relations.iter_mut().zip(selects) {
+            relation.range_select = select.without_group_number();
+            relation.select = select;
+            if relation.is_by_root_key {
+                relation.range_key = relation
+                    .first_columns
+                    .iter()
+                    .zip(&key)
+                    .map(|(expression, key)| {
+                        relation.range_select.add(for_key_expression(expression, &key.column))
+                    })
+                    .collect();
+            }
+        }
+        let watched = watched_tables(self, &key);
+        let cursor = self.root_cursor(root_table);
+        Some(SourcePlan {
+            document: Arc::new(DocumentPlan { key: root_key, fields, relation_keys }),
+            root: RootPlan {
+                name: root_definition.table.clone(),
+                table: table(&root_definition.table),
+                is_key_unique: root_table
+                    .is_known_unique(&key.iter().map(|key| key.column.name.clone()).collect::<Vec<_>>()),
+                key,
+                cursor,
+                select: root_select,
+                condition: root_definition.condition.clone(),
+                row_estimate: (root_table.row_estimate >= 0.0).then_some(root_table.row_estimate as u64),
+            },
+            relations,
+            watched,
+            warnings: Vec::new(),
+        })
+    }
+
+    fn root_cursor(&self, root: &Table) -> Option<(String, CursorKind)> {
+        let column = root.column(self.definition.root.cursor.as_ref()?)?;
+        Some((format!("{ROOT}.{}", name(&column.name)), cursor_kind(column)?))
+    }
+
+    /// The table that a relation's first join column pair leads to.
+    pub(super) fn nearer_table(&self, relation: &Relation) -> TableName {
+        match relation.below {
+            None => self.definition.root.table.clone(),
+            Some(RelationId(below)) => self.definition.relations[below].table.clone(),
+        }
+    }
+
+    /// `c.a = l.b and …` between a relation's own table and its link table.
+    pub(super) fn join_to_link(&mut self, relation: &Relation) -> String {
+        let place = format!("relation.{}.on", relation.name);
+        let mut pairs = Vec::new();
+        if let Some(through) = &relation.through {
+            for join in &relation.on {
+                self.column(&relation.table, &join.column, &place);
+                self.column(&through.table, &join.nearer, &place);
+                pairs.push(format!("{CHILD}.{} = {LINK}.{}", name(&join.column), name(&join.nearer)));
+            }
+        }
+        pairs.join(" and ")
+    }
+
+    /// Whether `hop` joins exactly the root's key, in its order, with columns whose equality is that of their bytes.
+    pub(super) fn is_root_key(&self, hop: &[JoinColumn], first_table: &TableName, key: &[KeyColumn]) -> bool {
+        hop.len() == key.len()
+            && hop.iter().zip(key).all(|(join, key)| {
+                join.nearer == key.column.name
+                    && self.catalog.get(first_table).and_then(|table| table.column(&join.column)).is_some_and(
+                        |column| are_equal_by_bytes(column, &key.column),
+                    )
+            })
+    }
+
+    pub(super) fn table(&mut self, table: &TableName, place: &str) -> Option<&'_ Table> {
+        let found = self.catalog.get(table);
+        if found.is_none() {
+            self.problems.push(format!("{place}: table {table} does not exist or its schema is not visible to the role"));
+        }
+        found
+    }
+
+    pub(super) fn column(&mut self, table: &TableName, column: &str, place: &str) -> Option<Column> {
+        let description = self.catalog.get(table)?;
+        let found = description.column(column);
+        if found.is_none() {
+            let near = description
+                .columns
+                .iter()
+                .map(|known| (strsim::damerau_levenshtein(&known.name, column), &known.name))
+                .min()
+                .filter(|(distance, _)| *distance <= 3)
+                .map_or(String::new(), |(_, near)| format!(", did you mean {near}?"));
+            let problem = format!("{place}: table {table} has no column {column}{near}");
+            if !self.problems.contains(&problem) {
+                self.problems.push(problem);
+            }
+        }
+        found.cloned()
+    }
+
+    /// The stated key, or the primary key; a problem if there is neither.
+    fn key_columns(&mut self, table: &TableName, description: &Table, stated: &[String], place: &str) -> Option<Vec<KeyColumn>> {
+        let names = if stated.is_empty() { description.primary_key.clone() } else { stated.to_vec() };
+        if names.is_empty() {
+            self.problems.push(format!("{place}: table {table} has no primary key, so its key must be named"));
+            return None;
+        }
+        let columns: Option<Vec<Column>> = names.iter().map(|column| self.column(table, column, place)).collect();
+        Some(columns?.into_iter().map(|column| KeyColumn { quoted: format!("{ROOT}.{}", name(&column.name)), column }).collect())
+    }
+
+    /// The columns that tell a relation's rows apart: stated, primary key, a unique key, or nothing.
+    pub(super) fn row_key(&mut self, table: &TableName, stated: &[String], place: &str) -> Vec<Column> {
+        let Some(description) = self.catalog.get(table) else { return Vec::new() };
+        let names = match (stated, &description.primary_key, description.unique_keys.first()) {
+            ([], primary, _) if !primary.is_empty() => primary.clone(),
+            ([], _, Some(unique)) => unique.clone(),
+            (stated, _, _) => stated.to_vec(),
+        };
+        names.iter().filter_map(|column| self.column(table, column, place)).collect()
+    }
+
+    fn fields(&mut self, fields: &[Field], at: Option<usize>, root: &mut SelectList, selects: &mut [SelectList]) -> Vec<PlannedField> {
+        let mut planned = Vec::new();
+        for field in fields {
+            let source = match &field.source {
+                Source::Column(reference) => match self.select(reference, at, root, selects, &field.name) {
+                    Some(column) => PlannedSource::Cell(column),
+                    None => continue,
+                },
+                Source::One { relation, item, filters } => {
+                    match self.related(field, *relation, item, filters, root, selects) {
+                        Some(related) => PlannedSource::One(related),
+                        None => continue,
+                    }
+                }
+                Source::List { relation, item, filters, order, limit } => {
+                    let Some(mut related) = self.related(field, *relation, item, filters, root, selects) else { continue };
+                    related.limit = *limit;
+                    for column in order {
+                        if let Some(planned) = self.select(&column.column, Some(relation.0), root, selects, &field.name) {
+                            related.order.push((planned, column.descending));
+                        }
+                    }
+                    PlannedSource::List(related)
+                }
+            };
+            let mut label = Vec::new();
+            crate::cell::write_json_string(&mut label, &field.name);
+            label.push(b':');
+            planned.push(PlannedField { label, source });
+        }
+        planned
+    }
+
+    fn related(
+        &mut self,
+        field: &Field,
+        RelationId(relation): RelationId,
+        item: &Item,
+        filters: &[Filter],
+        root: &mut SelectList,
+        selects: &mut [SelectList],
+    ) -> Option<PlannedRelation> {
+        let filter = if filters.is_empty() { None } else { self.filter(relation, filters, selects, &field.name) };
+        let item = match item {
+            Item::Value(reference) => PlannedItem::Value(self.select(reference, Some(relation), root, selects, &field.name)?),
+            Item::Object(fields) => PlannedItem::Object(self.fields(fields, Some(relation), root, selects)),
+        };
+        Some(PlannedRelation { relation, filter, order: Vec::new(), limit: None, item })
+    }
+
+    /// Selects a column of the row at hand, or of the link table that led to it.
+    fn select(
+        &mut self,
+        reference: &ColumnReference,
+        at: Option<usize>,
+        root: &mut SelectList,
+        selects: &mut [SelectList],
+        field: &str,
+    ) -> Option<PlannedColumn> {
+        let (alias, table) = self.owner(reference, at, field)?;
+        let column = self.column(&table, &reference.column, &format!("document.{field}"))?;
+        let selected = for_document(alias, &column);
+        Some(match at {
+            None => root.add(selected),
+            Some(relation) => selects[relation].add(selected),
+        })
+    }
+
+    fn owner(&mut self, reference: &ColumnReference, at: Option<usize>, field: &str) -> Option<(&'static str, TableName)> {
+        match (at, reference.through) {
+            (None, false) => Some((ROOT, self.definition.root.table.clone())),
+            (Some(relation), false) => Some((CHILD, self.definition.relations[relation].table.clone())),
+            (Some(relation), true) if self.definition.relations[relation].through.is_some() => {
+                self.definition.relations[relation].through.as_ref().map(|through| (LINK, through.table.clone()))
+            }
+            _ => {
+                self.problems.push(format!("document.{field}: through.{} names a link table, and there is none here", reference.column));
+                None
+            }
+        }
+    }
+
+    /// Selects whether a row meets all filters, decided by PostgreSQL with the column's own type.
+    fn filter(&mut self, relation: usize, filters: &[Filter], selects: &mut [SelectList], field: &str) -> Option<usize> {
+        if let Some(known) = self.filters.get(&(relation, filters.to_vec())) {
+            return Some(*known);
+        }
+        let mut conditions = Vec::new();
+        for filter in filters {
+            let (alias, table) = self.owner(&filter.column, Some(relation), field)?;
+            self.column(&table, &filter.column.column, &format!("document.{field}.where"))?;
+            let column = format!("{alias}.{}", name(&filter.column.column));
+            conditions.push(match &filter.test {
+                FilterTest::IsNull(true) => format!("{column} is null"),
+                FilterTest::IsNull(false) => format!("{column} is not null"),
+                FilterTest::OneOf(values) => {
+                    let values: Vec<String> = values.iter().map(|value| literal(value)).collect();
+                    format!("{column} in ({})", values.join(", "))
+                }
+            });
+        }
+        let position = selects[relation].add((format!("({})", conditions.join(" and ")), CellFormat::Bool)).position;
+        self.filters.insert((relation, filters.to_vec()), position);
+        Some(position)
+    }
+}
+
+impl RootPlan {
+    /// The names of the key's types, for casts.
+    pub(super) fn key_types(&self) -> Vec<&str> {
+        self.key.iter().map(|key| key.column.type_name.as_str()).collect()
+    }
+
+    /// The key as a row expression.
+    pub(super) fn key_row(&self) -> String {
+        row_of(&self.key.iter().map(|key| key.quoted.clone()).collect::<Vec<_>>())
+    }
+}

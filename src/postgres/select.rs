@@ -1,0 +1,165 @@
+//! Select lists: which expression gives a column, and how its bytes are then to be read.
+
+use crate::cell::CellFormat;
+use crate::plan::PlannedColumn;
+use crate::postgres::catalog::Column;
+use crate::postgres::sql::name;
+
+/// Object ids of types, as `pg_type.dat` fixes them.
+mod oid {
+    pub(super) const BOOL: u32 = 16;
+    pub(super) const BYTEA: u32 = 17;
+    pub(super) const NAME: u32 = 19;
+    pub(super) const INT8: u32 = 20;
+    pub(super) const INT2: u32 = 21;
+    pub(super) const INT4: u32 = 23;
+    pub(super) const TEXT: u32 = 25;
+    pub(super) const JSON: u32 = 114;
+    pub(super) const FLOAT4: u32 = 700;
+    pub(super) const FLOAT8: u32 = 701;
+    pub(super) const BPCHAR: u32 = 1042;
+    pub(super) const VARCHAR: u32 = 1043;
+    pub(super) const DATE: u32 = 1082;
+    pub(super) const TIMESTAMP: u32 = 1114;
+    pub(super) const TIMESTAMPTZ: u32 = 1184;
+    pub(super) const NUMERIC: u32 = 1700;
+    pub(super) const UUID: u32 = 2950;
+    pub(super) const JSONB: u32 = 3802;
+}
+
+/// How a cursor column tells the time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CursorKind {
+    /// `timestamptz`.
+    Timestamptz,
+    /// `timestamp` in the definition's or the server's zone.
+    Timestamp,
+    /// `date` in the definition's or the server's zone.
+    Date,
+}
+
+/// The kind of a cursor column, or nothing if its type is no time.
+pub(super) fn cursor_kind(column: &Column) -> Option<CursorKind> {
+    match column.type_oid {
+        oid::TIMESTAMPTZ => Some(CursorKind::Timestamptz),
+        oid::TIMESTAMP => Some(CursorKind::Timestamp),
+        oid::DATE => Some(CursorKind::Date),
+        _ => None,
+    }
+}
+
+/// The expression and format in which a column goes into a document.
+pub(super) fn for_document(alias: &str, column: &Column) -> (String, CellFormat) {
+    let expression = format!("{alias}.{}", name(&column.name));
+    match column.type_oid {
+        oid::BOOL => (expression, CellFormat::Bool),
+        oid::INT2 => (expression, CellFormat::Int2),
+        oid::INT4 => (expression, CellFormat::Int4),
+        oid::INT8 => (expression, CellFormat::Int8),
+        oid::FLOAT4 => (expression, CellFormat::Float4),
+        oid::FLOAT8 => (expression, CellFormat::Float8),
+        oid::NUMERIC => (format!("{expression}::text"), CellFormat::Numeric),
+        oid::TEXT | oid::VARCHAR | oid::BPCHAR | oid::NAME => (expression, CellFormat::Text),
+        oid::UUID => (expression, CellFormat::Uuid),
+        oid::TIMESTAMPTZ => (expression, CellFormat::Timestamptz),
+        oid::TIMESTAMP => (expression, CellFormat::Timestamp),
+        oid::DATE => (expression, CellFormat::Date),
+        oid::JSON => (expression, CellFormat::Json),
+        oid::JSONB => (expression, CellFormat::Jsonb),
+        // `encode` breaks its lines as RFC 2045 does; Elasticsearch's `binary` wants none.
+        oid::BYTEA => (format!("translate(encode({expression}, 'base64'), e'\\n', '')"), CellFormat::Text),
+        _ => (format!("to_json({expression})"), CellFormat::Json),
+    }
+}
+
+/// The expression and format in which a column goes into keys and joins: a format whose `text` is the server's own.
+pub(super) fn for_key(alias: &str, column: &Column) -> (String, CellFormat) {
+    for_key_expression(&format!("{alias}.{}", name(&column.name)), column)
+}
+
+/// The same for an expression of the type of `column`.
+pub(super) fn for_key_expression(expression: &str, column: &Column) -> (String, CellFormat) {
+    let expression = expression.to_owned();
+    match column.type_oid {
+        oid::INT2 => (expression, CellFormat::Int2),
+        oid::INT4 => (expression, CellFormat::Int4),
+        oid::INT8 => (expression, CellFormat::Int8),
+        oid::UUID => (expression, CellFormat::Uuid),
+        oid::TEXT | oid::VARCHAR => (expression, CellFormat::Text),
+        _ => (format!("{expression}::text"), CellFormat::Text),
+    }
+}
+
+/// Whether two columns that PostgreSQL calls equal have the same bytes in the format of [`for_key`].
+pub(super) fn are_equal_by_bytes(left: &Column, right: &Column) -> bool {
+    let exact = matches!(
+        left.type_oid,
+        oid::INT2 | oid::INT4 | oid::INT8 | oid::UUID | oid::TEXT | oid::VARCHAR | oid::DATE | oid::TIMESTAMP | oid::TIMESTAMPTZ
+    );
+    exact && left.type_oid == right.type_oid && left.deterministic && right.deterministic
+}
+
+/// Whether a result column of type `found` can be read in `format`: false when a table changed under us.
+pub(super) fn is_readable(format: CellFormat, found: u32) -> bool {
+    match format {
+        CellFormat::Bool => found == oid::BOOL,
+        CellFormat::Int2 => found == oid::INT2,
+        CellFormat::Int4 => found == oid::INT4,
+        CellFormat::Int8 => found == oid::INT8,
+        CellFormat::Float4 => found == oid::FLOAT4,
+        CellFormat::Float8 => found == oid::FLOAT8,
+        CellFormat::Numeric | CellFormat::Text => {
+            matches!(found, oid::TEXT | oid::VARCHAR | oid::BPCHAR | oid::NAME)
+        }
+        CellFormat::Uuid => found == oid::UUID,
+        CellFormat::Timestamptz => found == oid::TIMESTAMPTZ,
+        CellFormat::Timestamp => found == oid::TIMESTAMP,
+        CellFormat::Date => found == oid::DATE,
+        CellFormat::Json => found == oid::JSON,
+        CellFormat::Jsonb => found == oid::JSONB,
+    }
+}
+
+/// The number of the group of keys that a related row belongs to, as the statement gives it.
+pub(super) const GROUP_NUMBER: &str = "p.n";
+
+/// The columns of a query; the same expression is selected once.
+#[derive(Clone, Debug, Default)]
+pub struct SelectList {
+    expressions: Vec<String>,
+    formats: Vec<CellFormat>,
+}
+
+impl SelectList {
+    /// Adds an expression, or finds it, and says where its cells will be.
+    pub(super) fn add(&mut self, (expression, format): (String, CellFormat)) -> PlannedColumn {
+        let known = self.expressions.iter().zip(&self.formats).position(|known| known == (&expression, &format));
+        let position = known.unwrap_or_else(|| {
+            self.expressions.push(expression);
+            self.formats.push(format);
+            self.formats.len() - 1
+        });
+        PlannedColumn { position, format }
+    }
+
+    /// The same columns in the same places for a statement that numbers no groups.
+    pub(super) fn without_group_number(&self) -> Self {
+        let mut list = self.clone();
+        for expression in &mut list.expressions {
+            if expression == GROUP_NUMBER {
+                "0::int8".clone_into(expression);
+            }
+        }
+        list
+    }
+
+    /// The formats of the columns.
+    pub(super) fn formats(&self) -> &[CellFormat] {
+        &self.formats
+    }
+
+    /// The list as SQL.
+    pub(super) fn sql(&self) -> String {
+        self.expressions.join(", ")
+    }
+}

@@ -1,0 +1,188 @@
+//! A connection to the source with the plan that was made on it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use fallible_iterator::FallibleIterator;
+use postgres::types::ToSql;
+use postgres::{Client, Row};
+
+use crate::cell::CellFormat;
+use crate::definition::Definition;
+use crate::error::{Error, Result};
+use crate::postgres::connect::{begin_snapshot_sql, classify, connect};
+use crate::postgres::plan::{SourcePlan, plan};
+use crate::postgres::select::is_readable;
+use crate::postgres::sql::Parameters;
+use crate::postgres::{SourceIdentity, catalog};
+use crate::settings::SourceSettings;
+
+/// Limits on what is read at a time.
+#[derive(Clone, Copy, Debug)]
+pub struct SourceLimits {
+    /// The most rows of a batch.
+    pub chunk_size: usize,
+    /// The most bytes of a batch's rows, unless a single document needs more.
+    pub batch_bytes: usize,
+    /// The most bytes of the rows of one document.
+    pub document_max_bytes: usize,
+    /// How long a statement may take.
+    pub statement_timeout: Duration,
+    /// The first load takes root rows whose cursor is at or after this instant (microseconds since 1970).
+    pub initial_timestamp: Option<i64>,
+}
+
+/// A connection to the source, and how the definition's tables are read on it.
+///
+/// Made anew after every error: the plan is of the tables as they are then.
+pub struct Source {
+    pub(super) client: Client,
+    pub(super) plan: Arc<SourcePlan>,
+    pub(super) limits: SourceLimits,
+    pub(super) identity: SourceIdentity,
+    /// The zone of cursor columns that have none.
+    pub(super) timezone: String,
+    begin_snapshot: String,
+}
+
+impl Source {
+    /// Connects, reads the catalogue and makes the plan.
+    pub fn connect(settings: &SourceSettings, definition: &Definition, limits: SourceLimits) -> Result<Self> {
+        let mut client = connect(settings)?;
+        let identity = SourceIdentity::read(&mut client)?;
+        let timezone = match &definition.timezone {
+            Some(timezone) => timezone.clone(),
+            // Read outside any transaction of ours, which would set it to UTC.
+            None => client
+                .query_typed("select current_setting('TimeZone')", &[])
+                .map_err(|error| classify(&error, "cannot read the server's time zone".to_owned()))?
+                .first()
+                .map_or_else(|| "UTC".to_owned(), |row| row.get(0)),
+        };
+        let catalog = catalog::read(&mut client, definition)?;
+        let plan = Arc::new(plan(definition, &catalog)?);
+        let begin_snapshot = begin_snapshot_sql(limits.statement_timeout);
+        Ok(Self { client, plan, limits, identity, timezone, begin_snapshot })
+    }
+
+    /// What the statements and documents are made by.
+    pub fn plan(&self) -> &Arc<SourcePlan> {
+        &self.plan
+    }
+
+    /// Which database this is.
+    pub fn identity(&self) -> &SourceIdentity {
+        &self.identity
+    }
+
+    /// The zone that cursor columns without one are taken to be in.
+    pub fn timezone(&self) -> &str {
+        &self.timezone
+    }
+
+    /// Makes sure that the root's key holds no NULL and no duplicates, by a scan where the catalogue cannot say so.
+    pub fn check_root_key(&mut self) -> Result<()> {
+        let plan = Arc::clone(&self.plan);
+        if plan.root.is_key_unique {
+            return Ok(());
+        }
+        let key: Vec<String> = plan.root.key.iter().map(|key| key.quoted.clone()).collect();
+        let nulls: Vec<String> = key.iter().map(|column| format!("{column} is null")).collect();
+        let statement = format!(
+            "select (select count(*) from {table} as t where {}),
+                    (select count(*) from (select 1 from {table} as t group by {} having count(*) > 1) as d)",
+            nulls.join(" or "),
+            key.join(", "),
+            table = plan.root.table
+        );
+        let row = self.in_snapshot("check the root's key", |client| client.query_typed_one(&statement, &[]))?;
+        let (null_count, duplicate_count): (i64, i64) = (row.get(0), row.get(1));
+        if null_count == 0 && duplicate_count == 0 {
+            return Ok(());
+        }
+        Err(Error::wrong(format!(
+            "the key of the root table {} is no key: {null_count} rows have a NULL in it, {duplicate_count} values stand more than once",
+            plan.root.name
+        ))
+        .hint("name columns in root.key that identify a row, best with a unique index and not null"))
+    }
+
+    /// Opens the one snapshot from which a batch or page is read.
+    pub(super) fn begin(&mut self) -> Result<()> {
+        self.client
+            .batch_execute(&self.begin_snapshot)
+            .map_err(|error| classify(&error, "cannot begin a transaction".to_owned()))
+    }
+
+    /// Closes the snapshot.
+    pub(super) fn commit(&mut self) -> Result<()> {
+        self.client.batch_execute("commit").map_err(|error| classify(&error, "cannot end a transaction".to_owned()))
+    }
+
+    /// Runs one piece of reading in a snapshot of its own.
+    pub(super) fn in_snapshot<T>(
+        &mut self,
+        attempt: &str,
+        read: impl FnOnce(&mut Client) -> std::result::Result<T, postgres::Error>,
+    ) -> Result<T> {
+        self.begin()?;
+        let read = read(&mut self.client).map_err(|error| classify(&error, format!("cannot {attempt}")))?;
+        self.commit()?;
+        Ok(read)
+    }
+}
+
+/// What a statement's rows are handed to; returns whether it wants more.
+pub(super) type RowSink<'a> = dyn FnMut(&Row) -> Result<bool> + 'a;
+
+/// Streams the rows of a statement to `sink` and checks that its columns are readable in `formats`.
+pub(super) fn stream(
+    client: &mut Client,
+    statement: &str,
+    parameters: Parameters,
+    formats: &[CellFormat],
+    what: &str,
+    sink: &mut RowSink<'_>,
+) -> Result<()> {
+    let values: Vec<(Box<dyn ToSql + Sync>, _)> = parameters.into_values();
+    let failed = |error: postgres::Error| classify(&error, format!("cannot read {what}"));
+    log::trace!("{statement}");
+    let mut rows = client.query_typed_raw(statement, values).map_err(failed)?;
+    let mut is_checked = false;
+    while let Some(row) = rows.next().map_err(failed)? {
+        if !is_checked {
+            for (column, format) in row.columns().iter().zip(formats) {
+                if !is_readable(*format, column.type_().oid()) {
+                    // A retry makes a new plan from the catalogue as it is now.
+                    return Err(Error::unreachable(format!("the columns of {what} changed while they were read")));
+                }
+            }
+            is_checked = true;
+        }
+        if !sink(&row)? {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// The bytes of a cell as the server sent them, of any type.
+pub(super) struct RawCell<'a>(pub(super) &'a [u8]);
+
+impl<'a> postgres::types::FromSql<'a> for RawCell<'a> {
+    fn from_sql(
+        _: &postgres::types::Type,
+        raw: &'a [u8],
+    ) -> std::result::Result<Self, Box<dyn std::error::Error + Sync + Send>> {
+        Ok(Self(raw))
+    }
+
+    fn accepts(_: &postgres::types::Type) -> bool {
+        true
+    }
+}
+
+/// The bytes of a row's cell, or nothing for NULL.
+pub(super) fn raw_cell(row: &Row, column: usize) -> Option<&[u8]> {
+    row.try_get::<_, Option<RawCell<'_>>>(column).ok().flatten().map(|cell| cell.0)
+}
