@@ -75,6 +75,12 @@ impl Source {
         &self.identity
     }
 
+    /// Reads the identity anew: how far the write-ahead log has come.
+    pub fn refresh_identity(&mut self) -> Result<SourceIdentity> {
+        self.identity = SourceIdentity::read(&mut self.client)?;
+        Ok(self.identity.clone())
+    }
+
     /// The zone that cursor columns without one are taken to be in.
     pub fn timezone(&self) -> &str {
         &self.timezone

@@ -1,0 +1,110 @@
+//! The loader: delivers rendered batches to the index and acknowledges them in the state.
+
+use crossbeam_channel::Receiver;
+
+use crate::document::{ActionKind, RenderedBatch};
+use crate::elastic::Delivery;
+use crate::error::Result;
+use crate::key::Key;
+use crate::metrics::Counters;
+use crate::pipeline::clock::now_micros;
+use crate::store::{Acknowledgement, DeadLetter, Store};
+
+/// How long after an unknown outcome its keys are built again: Elasticsearch forgets a deletion's version after
+/// `index.gc_deletes` (10 minutes in indices that we create), so a request that comes late could bring a deleted
+/// document back until then. One minute more covers clocks that run apart.
+const UNKNOWN_DUE_AFTER_MICROS: i64 = 11 * 60 * 1_000_000;
+
+pub(super) struct Loader<'a> {
+    pub(super) delivery: Delivery,
+    pub(super) index: &'a str,
+    pub(super) store: &'a Store,
+    pub(super) counters: &'a Counters,
+    pub(super) dead_letter_max: usize,
+    pub(super) on_progress: &'a (dyn Fn(u64) + Sync),
+}
+
+impl Loader<'_> {
+    /// Delivers every batch that comes until there are no more.
+    pub(super) fn run(mut self, batches: &Receiver<RenderedBatch>) -> Result<()> {
+        for batch in batches {
+            match self.deliver(&batch) {
+                Ok(()) => {}
+                // What is not acknowledged stays in the state: shutdown does not wait for a server that is away.
+                Err(error) if error.kind() == crate::error::Kind::Interrupted => return Ok(()),
+                Err(error) => return Err(error.while_doing(format!("cannot deliver batch {}", batch.number))),
+            }
+        }
+        Ok(())
+    }
+
+    fn deliver(&mut self, batch: &RenderedBatch) -> Result<()> {
+        crate::faults::point("before_send");
+        let delivered = self.delivery.deliver(batch)?;
+        crate::faults::point("answer_received");
+        let now = now_micros();
+        let mut refused: Vec<DeadLetter> = batch
+            .refused
+            .iter()
+            .map(|refusal| DeadLetter {
+                key: refusal.key.clone(),
+                error_type: refusal.error_type.clone(),
+                reason: refusal.reason.clone(),
+                document: None,
+            })
+            .collect();
+        refused.extend(delivered.refused.into_iter().map(|refusal| DeadLetter {
+            key: refusal.key,
+            error_type: refusal.error_type,
+            reason: refusal.reason,
+            document: Some(refusal.document),
+        }));
+        let mut superseded: Vec<Key> = Vec::with_capacity(delivered.superseded.len());
+        for (key, found) in delivered.superseded {
+            if let Some(found) = found
+                && self.store.raise_version_above(found)?
+            {
+                log::warn!("{}: the index holds version {found} of a document, which this state never gave: another writer, a lost state or a clock; newer versions are given above it", self.index);
+            }
+            superseded.push(key);
+        }
+        for letter in refused.iter().take(3) {
+            log::warn!("{}: document {} refused: {}: {}", self.index, letter.key, letter.error_type, letter.reason);
+        }
+        if refused.len() > 3 {
+            log::warn!("{}: {} documents of batch {} refused, see `pgsluice dead-letters list`", self.index, refused.len(), batch.number);
+        }
+        self.store.acknowledge(
+            batch.number,
+            &Acknowledgement {
+                applied: &delivered.applied,
+                refused: &refused,
+                superseded: &superseded,
+                unknown: &delivered.unknown,
+                unknown_due_at: now + UNKNOWN_DUE_AFTER_MICROS,
+                dead_letter_max: self.dead_letter_max,
+            },
+            now,
+        )?;
+        crate::faults::point("acknowledged");
+        let delete_count = batch.actions.iter().filter(|action| action.kind == ActionKind::Delete).count() as u64;
+        let applied_count = delivered.applied.len() as u64;
+        let deleted = delete_count.min(applied_count);
+        self.counters.deleted.add(deleted);
+        self.counters.indexed.add(applied_count - deleted);
+        self.counters.refused.add(refused.len() as u64);
+        self.counters.superseded.add(superseded.len() as u64);
+        self.counters.retried.add(delivered.retried_item_count);
+        self.counters.requests.add(delivered.request_count);
+        self.counters.bytes.add(delivered.byte_count);
+        log::debug!(
+            "{}: batch {} acknowledged, {applied_count} applied ({deleted} deletes), {} refused, {} superseded",
+            self.index,
+            batch.number,
+            refused.len(),
+            superseded.len()
+        );
+        (self.on_progress)(applied_count);
+        Ok(())
+    }
+}

@@ -1,0 +1,13 @@
+//! The pipeline: extractor, transformer and loader, three threads joined by bounded channels.
+//!
+//! A pipeline is made from a definition, a generation and the state, and ends when it is told to, when it has caught
+//! up (in `once`), or when a worker fails. Whatever ends it, everything it had not acknowledged is still in the state.
+
+mod clock;
+mod extractor;
+mod extras;
+mod loader;
+mod run;
+
+pub use clock::now_micros;
+pub use run::{Mode, Pipeline, PipelineSettings};

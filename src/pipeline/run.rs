@@ -1,0 +1,222 @@
+//! Starts the three workers, joins them, and starts them again when one failed for a passing reason.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+
+use crate::backoff::Backoff;
+use crate::definition::Definition;
+use crate::document::RenderedBatch;
+use crate::elastic::{Client, Delivery, DeliverySettings};
+use crate::error::{Error, Kind, Result};
+use crate::metrics::Counters;
+use crate::pipeline::extractor::Extractor;
+use crate::pipeline::extras::look_for_extras;
+use crate::pipeline::loader::Loader;
+use crate::plan::ExtractedBatch;
+use crate::postgres::SourceLimits;
+use crate::settings::SourceSettings;
+use crate::shutdown::Shutdown;
+use crate::store::Store;
+use crate::transform::{RenderLimits, render};
+
+/// When a pipeline ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// When it has caught up.
+    Once,
+    /// When it is told to.
+    Run,
+}
+
+/// What a pipeline needs to know of the settings.
+#[derive(Clone, Debug)]
+pub struct PipelineSettings {
+    /// The source.
+    pub source: SourceSettings,
+    /// Limits on reading.
+    pub source_limits: SourceLimits,
+    /// Between the beginnings of two rounds of polling.
+    pub request_interval: Duration,
+    /// See [`crate::feed::FeedLimits`].
+    pub cursor_skew: Duration,
+    /// See [`crate::feed::FeedLimits`].
+    pub lookback: Duration,
+    /// See [`crate::feed::FeedLimits`].
+    pub seen_max: usize,
+    /// See [`crate::feed::FeedLimits`].
+    pub stale_keys_max: u64,
+    /// Batches that wait before each stage.
+    pub channel_capacity: usize,
+    /// The most bytes of a bulk request.
+    pub bulk_bytes: usize,
+    /// How long `once` waits for a server that is away.
+    pub retry_deadline: Duration,
+    /// The most dead letters kept with their documents.
+    pub dead_letter_max: usize,
+    /// How many refusals in a row stop the pipeline.
+    pub dead_letter_stop: u64,
+}
+
+impl PipelineSettings {
+    /// How long to wait for a server that is away: for ever in `run`.
+    pub fn retry_deadline(&self, mode: Mode) -> Option<Duration> {
+        (mode == Mode::Once).then_some(self.retry_deadline)
+    }
+}
+
+/// A pipeline for one definition and generation.
+pub struct Pipeline<'a> {
+    /// What it needs of the settings.
+    pub settings: &'a PipelineSettings,
+    /// What documents are made of.
+    pub definition: &'a Definition,
+    /// The physical index.
+    pub generation: &'a str,
+    /// The alias that is written to.
+    pub write_alias: &'a str,
+    /// The state.
+    pub store: &'a Store,
+    /// The index server.
+    pub client: &'a Client,
+    /// When it ends.
+    pub mode: Mode,
+    /// Ends it.
+    pub shutdown: &'a Shutdown,
+    /// What it counts.
+    pub counters: &'a Counters,
+    /// Told of the documents acknowledged.
+    pub on_progress: &'a (dyn Fn(u64) + Sync),
+}
+
+impl Pipeline<'_> {
+    /// Runs until the end of its mode; a worker that fails for a passing reason ends and restarts the whole pipeline.
+    pub fn run(&self) -> Result<()> {
+        let mut backoff = Backoff::new(self.settings.retry_deadline(self.mode));
+        loop {
+            self.store.return_in_flight()?;
+            let applied_before = self.counters.indexed.get() + self.counters.deleted.get();
+            match self.run_workers() {
+                Ok(()) => return Ok(()),
+                Err(error) => {
+                    if self.counters.indexed.get() + self.counters.deleted.get() > applied_before {
+                        backoff.succeeded();
+                    }
+                    match backoff.wait_after(error, None, self.shutdown) {
+                        Err(error) if error.kind() == Kind::Interrupted => return Ok(()),
+                        other => other?,
+                    }
+                }
+            }
+        }
+    }
+
+    fn run_workers(&self) -> Result<()> {
+        let (extracted_sender, extracted) = bounded::<ExtractedBatch>(self.settings.channel_capacity);
+        let (rendered_sender, rendered) = bounded::<RenderedBatch>(self.settings.channel_capacity);
+        let is_downstream_gone = AtomicBool::new(false);
+        let end_of_extras = Shutdown::new();
+        let extractor = Extractor {
+            settings: self.settings,
+            definition: self.definition,
+            generation: self.generation,
+            store: self.store,
+            mode: self.mode,
+            shutdown: self.shutdown,
+            is_downstream_gone: &is_downstream_gone,
+            sender: extracted_sender,
+            counters: self.counters,
+        };
+        let loader = Loader {
+            delivery: Delivery::new(DeliverySettings {
+                client: self.client.clone(),
+                write_alias: self.write_alias.to_owned(),
+                bulk_bytes: self.settings.bulk_bytes,
+                retry_deadline: self.settings.retry_deadline(self.mode),
+                refusal_limit: self.settings.dead_letter_stop,
+                shutdown: self.shutdown.clone(),
+            }),
+            index: &self.definition.index,
+            store: self.store,
+            counters: self.counters,
+            dead_letter_max: self.settings.dead_letter_max,
+            on_progress: self.on_progress,
+        };
+        let limits = RenderLimits { document_max_bytes: self.settings.source_limits.document_max_bytes };
+        let gone = &is_downstream_gone;
+        let extras_end = &end_of_extras;
+        let mut results: Vec<Result<()>> = Vec::new();
+        thread::scope(|scope| {
+            let spawn = |name: &str, work: Box<dyn FnOnce() -> Result<()> + Send + '_>| {
+                thread::Builder::new().name(name.to_owned()).spawn_scoped(scope, work)
+            };
+            let mut workers = Vec::new();
+            let started = [
+                spawn("extractor", Box::new(move || {
+                    let ended = extractor.run();
+                    extras_end.request();
+                    ended
+                })),
+                spawn("transformer", Box::new(move || {
+                    transform(&extracted, &rendered_sender, limits);
+                    gone.store(true, Ordering::Relaxed);
+                    Ok(())
+                })),
+                spawn("loader", Box::new(move || {
+                    let ended = loader.run(&rendered);
+                    gone.store(true, Ordering::Relaxed);
+                    ended
+                })),
+                spawn("extras", Box::new(move || {
+                    let ended = look_for_extras(
+                        self.settings, self.definition, self.generation, self.store, self.client, extras_end,
+                    );
+                    match ended {
+                        Err(error) if error.kind() == Kind::Interrupted => Ok(()),
+                        Err(error) => {
+                            gone.store(true, Ordering::Relaxed);
+                            Err(error)
+                        }
+                        Ok(()) => Ok(()),
+                    }
+                })),
+            ];
+            for worker in started {
+                match worker {
+                    Ok(worker) => workers.push(worker),
+                    Err(error) => {
+                        gone.store(true, Ordering::Relaxed);
+                        results.push(Err(Error::unreachable("cannot start a worker thread").because(error)));
+                    }
+                }
+            }
+            for worker in workers {
+                let name = worker.thread().name().unwrap_or("a worker").to_owned();
+                results.push(worker.join().unwrap_or_else(|_| {
+                    gone.store(true, Ordering::Relaxed);
+                    Err(Error::unreachable(format!("{name} failed unexpectedly")))
+                }));
+            }
+        });
+        // What is wrong for good is the cause; what could be tried again may be its consequence.
+        let mut first: Option<Error> = None;
+        for result in results {
+            if let Err(error) = result
+                && first.as_ref().is_none_or(|first| first.is_retryable() && !error.is_retryable())
+            {
+                first = Some(error);
+            }
+        }
+        first.map_or(Ok(()), Err)
+    }
+}
+
+fn transform(extracted: &Receiver<ExtractedBatch>, rendered: &Sender<RenderedBatch>, limits: RenderLimits) {
+    for batch in extracted {
+        if rendered.send(render(batch, limits)).is_err() {
+            return;
+        }
+    }
+}
