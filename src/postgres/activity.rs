@@ -42,7 +42,8 @@ pub struct Activity {
 impl Source {
     /// Observes the server's clock and transactions.
     pub fn activity(&mut self) -> Result<Activity> {
-        let failed = |error: postgres::Error| classify(&error, "cannot read the running transactions".to_owned());
+        let failed =
+            |error: postgres::Error| classify(&error, "cannot read the running transactions".to_owned());
         let monotonic = Instant::now();
         let is_standby = self.identity.is_standby;
         // A standby shows none of the primary's transactions: only the time of the last replayed commit is of use.
@@ -54,7 +55,13 @@ impl Source {
         let row = self.client.query_typed_one(clock, &[]).map_err(failed)?;
         let now = server_time(raw_cell(&row, 0)).unwrap_or(ServerTime::MINUS_INFINITY);
         if is_standby {
-            return Ok(Activity { monotonic, now, running: Vec::new(), prepared: Vec::new(), is_blind: true });
+            return Ok(Activity {
+                monotonic,
+                now,
+                running: Vec::new(),
+                prepared: Vec::new(),
+                is_blind: true,
+            });
         }
         let rows = self
             .client
@@ -80,7 +87,10 @@ impl Source {
         }
         let prepared = self
             .client
-            .query_typed("select transaction::text from pg_prepared_xacts where database = current_database()", &[])
+            .query_typed(
+                "select transaction::text from pg_prepared_xacts where database = current_database()",
+                &[],
+            )
             .map_err(failed)?
             .iter()
             .map(|row| row.get(0))

@@ -11,7 +11,7 @@ use crate::postgres::connect::classify;
 
 /// A column as the catalogue describes it.
 #[derive(Clone, Debug)]
-pub struct Column {
+pub(super) struct Column {
     /// Its name.
     pub name: String,
     /// The object id of its type; of the underlying type for a domain.
@@ -26,7 +26,7 @@ pub struct Column {
 
 /// A table as the catalogue describes it.
 #[derive(Clone, Debug)]
-pub struct Table {
+pub(super) struct Table {
     /// `pg_class.relkind`: `r` table, `p` partitioned, `v` view, `m` materialized view, `f` foreign table.
     pub kind: char,
     /// Its columns in order.
@@ -41,17 +41,17 @@ pub struct Table {
 
 impl Table {
     /// Returns the column of that name.
-    pub fn column(&self, name: &str) -> Option<&Column> {
+    pub(super) fn column(&self, name: &str) -> Option<&Column> {
         self.columns.iter().find(|column| column.name == name)
     }
 
     /// Whether rows carry `xmin` (not so in views and foreign tables).
-    pub fn has_system_columns(&self) -> bool {
+    pub(super) fn has_system_columns(&self) -> bool {
         matches!(self.kind, 'r' | 'p' | 'm')
     }
 
     /// Whether the columns are known to hold no NULL and no duplicates.
-    pub fn is_known_unique(&self, columns: &[String]) -> bool {
+    pub(super) fn is_known_unique(&self, columns: &[String]) -> bool {
         let covers = |key: &Vec<String>| !key.is_empty() && key.iter().all(|column| columns.contains(column));
         let not_null = columns.iter().all(|name| self.column(name).is_some_and(|column| column.not_null));
         not_null && (covers(&self.primary_key) || self.unique_keys.iter().any(covers))
@@ -59,10 +59,10 @@ impl Table {
 }
 
 /// The tables of a definition that exist.
-pub type Catalog = BTreeMap<TableName, Table>;
+pub(super) type Catalog = BTreeMap<TableName, Table>;
 
 /// Reads the description of every table that the definition names; a table that does not exist is left out.
-pub fn read(client: &mut Client, definition: &Definition) -> Result<Catalog> {
+pub(super) fn read(client: &mut Client, definition: &Definition) -> Result<Catalog> {
     let mut catalog = Catalog::new();
     for table in definition.tables() {
         if let Some(description) = describe(client, &table)? {
@@ -98,7 +98,7 @@ fn describe(client: &mut Client, table: &TableName) -> Result<Option<Table>> {
                  join pg_catalog.pg_type t on t.oid = base.typbasetype
                 where base.typtype = 'd'
              )
-             select a.attname::text, base.oid, pg_catalog.format_type(a.atttypid, null), a.attnotnull,
+             select a.attname::text, base.oid, pg_catalog.format_type(a.atttypid, -1), a.attnotnull,
                     coalesce(l.collisdeterministic, true)
                from pg_catalog.pg_attribute a
                join base on base.origin = a.atttypid and base.typtype <> 'd'

@@ -46,7 +46,12 @@ impl Source {
             columns.push(PlannedColumn { position, format });
         }
         let mut parameters = Parameters::default();
-        let range = range_condition(&plan.root, &plan.root.key_row(), &KeyRange { low: low.cloned(), high: None }, &mut parameters);
+        let range = range_condition(
+            &plan.root,
+            &plan.root.key_row(),
+            &KeyRange { low: low.cloned(), high: None },
+            &mut parameters,
+        );
         let statement = format!(
             "select {} from {} as t where {range} order by {} offset {} limit 1",
             select.join(", "),
@@ -57,31 +62,47 @@ impl Source {
         let formats: Vec<_> = columns.iter().map(|column| column.format).collect();
         let mut high = None;
         self.begin()?;
-        stream(&mut self.client, &statement, parameters, &formats, &format!("keys of {}", plan.root.name), &mut |row| {
-            high = row_key(row, &columns);
-            Ok(true)
-        })?;
+        stream(
+            &mut self.client,
+            &statement,
+            parameters,
+            &formats,
+            &format!("keys of {}", plan.root.name),
+            &mut |row| {
+                high = row_key(row, &columns);
+                Ok(true)
+            },
+        )?;
         self.commit()?;
         Ok(high)
     }
 
     /// Reads the rows of a batch in one snapshot; `version` must have been drawn before.
     ///
-    /// `is_first_load` says whether `INITIAL_TIMESTAMP` applies to its range.
-    pub fn read(&mut self, batch: Batch, version: Version, is_first_load: bool) -> Result<Read> {
+    /// `INITIAL_TIMESTAMP` applies to ranges alone: a stale key is always built.
+    pub fn read(&mut self, mut batch: Batch, version: Version) -> Result<Read> {
+        let mut strange = Vec::new();
+        if let Work::Keys(keys) = &mut batch.work {
+            (*keys, strange) = self.split_castable(std::mem::take(keys))?;
+        }
         self.begin()?;
-        let read = self.read_in_snapshot(batch, version, is_first_load)?;
+        let mut read = self.read_in_snapshot(batch, version)?;
         self.commit()?;
+        if let Work::Keys(keys) = &mut read.extracted.batch.work {
+            keys.extend_from_slice(&strange);
+            read.extracted.missing.append(&mut strange);
+        }
         Ok(read)
     }
 
     /// Which of the given root keys have a row that the definition makes a document of.
     pub fn existing_keys(&mut self, keys: &[Key]) -> Result<HashSet<Key>> {
+        let (keys, _) = self.split_castable(keys.to_vec())?;
         let plan = Arc::clone(&self.plan);
         let mut existing = HashSet::new();
         self.begin()?;
         let mut roots = Rows::new(plan.root.select.formats().len());
-        self.read_roots(&plan, &Work::Keys(keys.to_vec()), false, usize::MAX, &mut roots)?;
+        self.read_roots(&plan, &Work::Keys(keys), usize::MAX, &mut roots)?;
         self.commit()?;
         for row in 0..roots.len() {
             existing.insert(root_key(&plan, &roots, row));
@@ -89,11 +110,11 @@ impl Source {
         Ok(existing)
     }
 
-    fn read_in_snapshot(&mut self, mut batch: Batch, version: Version, is_first_load: bool) -> Result<Read> {
+    fn read_in_snapshot(&mut self, mut batch: Batch, version: Version) -> Result<Read> {
         let plan = Arc::clone(&self.plan);
         let limits = self.limits;
         let mut roots = Rows::new(plan.root.select.formats().len());
-        let is_complete = self.read_roots(&plan, &batch.work, is_first_load, limits.batch_bytes, &mut roots)?;
+        let is_complete = self.read_roots(&plan, &batch.work, limits.batch_bytes, &mut roots)?;
         let mut is_cut = !is_complete;
         let mut refused = Vec::new();
         let relations = loop {
@@ -128,7 +149,8 @@ impl Source {
         match &mut batch.work {
             Work::Keys(keys) => {
                 let found: HashSet<&Key> = read_keys.iter().collect();
-                let (kept, others): (Vec<Key>, Vec<Key>) = keys.drain(..).partition(|key| found.contains(key));
+                let (kept, others): (Vec<Key>, Vec<Key>) =
+                    keys.drain(..).partition(|key| found.contains(key));
                 if is_cut {
                     // Which of the others have no row is not known yet.
                     *keys = kept;
@@ -166,7 +188,6 @@ impl Source {
         &mut self,
         plan: &SourcePlan,
         work: &Work,
-        is_first_load: bool,
         byte_limit: usize,
         roots: &mut Rows,
     ) -> Result<bool> {
@@ -177,7 +198,9 @@ impl Source {
         match work {
             Work::Range(range) => {
                 conditions.push(range_condition(root, &root.key_row(), range, &mut parameters));
-                if is_first_load && let Some(initial) = self.limits.initial_timestamp && let Some((cursor, kind)) = &root.cursor {
+                if let Some(initial) = self.limits.initial_timestamp
+                    && let Some((cursor, kind)) = &root.cursor
+                {
                     conditions.push(initial_condition(cursor, *kind, initial, &self.timezone));
                 }
             }
@@ -185,7 +208,9 @@ impl Source {
                 let key_types = root.key_types();
                 let mut columns: Vec<Vec<String>> = vec![Vec::with_capacity(keys.len()); key_types.len()];
                 for key in keys {
-                    for (column, text) in columns.iter_mut().zip(key.columns(key_types.len()).unwrap_or_default()) {
+                    for (column, text) in
+                        columns.iter_mut().zip(key.columns(key_types.len()).unwrap_or_default())
+                    {
                         column.push(text);
                     }
                 }
@@ -201,8 +226,12 @@ impl Source {
                     conditions.push(format!("{} = any({cast})", root.key_row()));
                 } else {
                     let names: Vec<String> = (1..=casts.len()).map(|place| format!("k{place}")).collect();
-                    let pairs: Vec<String> =
-                        root.key.iter().zip(&names).map(|(key, name)| format!("{} = k.{name}", key.quoted)).collect();
+                    let pairs: Vec<String> = root
+                        .key
+                        .iter()
+                        .zip(&names)
+                        .map(|(key, name)| format!("{} = k.{name}", key.quoted))
+                        .collect();
                     from = format!(
                         "unnest({}) as k({}) join {from} on {}",
                         casts.join(", "),
@@ -220,17 +249,25 @@ impl Source {
             Work::Range(_) => format!(" order by {}", key_order(root)),
             Work::Keys(_) => String::new(),
         };
-        let statement = format!("select {} from {from} where {}{order}", root.select.sql(), conditions.join(" and "));
+        let statement =
+            format!("select {} from {from} where {}{order}", root.select.sql(), conditions.join(" and "));
         let column_count = root.select.formats().len();
         let mut is_complete = true;
-        stream(&mut self.client, &statement, parameters, root.select.formats(), &root.name.to_string(), &mut |row| {
-            if !roots.is_empty() && roots.byte_count() + row.raw_size_bytes() > byte_limit {
-                is_complete = false;
-                return Ok(false);
-            }
-            push_row(roots, row, column_count)?;
-            Ok(true)
-        })?;
+        stream(
+            &mut self.client,
+            &statement,
+            parameters,
+            root.select.formats(),
+            &root.name.to_string(),
+            &mut |row| {
+                if !roots.is_empty() && roots.byte_count() + row.raw_size_bytes() > byte_limit {
+                    is_complete = false;
+                    return Ok(false);
+                }
+                push_row(roots, row, column_count)?;
+                Ok(true)
+            },
+        )?;
         Ok(is_complete)
     }
 
@@ -308,7 +345,12 @@ impl Source {
         .map(|is_within| is_within.then_some((rows, group_of_row)))
     }
 
-    fn read_by_groups(&mut self, relation: &RelationPlan, groups: &Groups, left: &mut usize) -> Result<Option<(Rows, Vec<u32>)>> {
+    fn read_by_groups(
+        &mut self,
+        relation: &RelationPlan,
+        groups: &Groups,
+        left: &mut usize,
+    ) -> Result<Option<(Rows, Vec<u32>)>> {
         let mut rows = Rows::new(relation.select.formats().len());
         let mut group_of_row = Vec::new();
         if groups.count == 0 {
@@ -334,11 +376,13 @@ impl Source {
             names.join(", "),
             pairs.join(" and "),
         );
-        let within = self.read_related(relation, &relation.select, &statement, parameters, left, &mut |row| {
-            let number = raw_cell(row, 0).and_then(|bytes| bytes.try_into().ok()).map_or(0, i64::from_be_bytes);
-            group_of_row.push(u32::try_from(number - 1).unwrap_or(0));
-            push_row(&mut rows, row, relation.select.formats().len())
-        })?;
+        let within =
+            self.read_related(relation, &relation.select, &statement, parameters, left, &mut |row| {
+                let number =
+                    raw_cell(row, 0).and_then(|bytes| bytes.try_into().ok()).map_or(0, i64::from_be_bytes);
+                group_of_row.push(u32::try_from(number - 1).unwrap_or(0));
+                push_row(&mut rows, row, relation.select.formats().len())
+            })?;
         Ok(within.then_some((rows, group_of_row)))
     }
 
@@ -401,7 +445,12 @@ impl Groups {
 }
 
 /// Sorts row numbers by group (a counting sort: groups are dense numbers).
-fn attach(rows: Rows, group_of_row: &[u32], group_count: usize, group_of_nearer_row: Vec<Option<u32>>) -> RelatedRows {
+fn attach(
+    rows: Rows,
+    group_of_row: &[u32],
+    group_count: usize,
+    group_of_nearer_row: Vec<Option<u32>>,
+) -> RelatedRows {
     let mut starts = vec![0u32; group_count + 1];
     for group in group_of_row {
         starts[*group as usize + 1] += 1;

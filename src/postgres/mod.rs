@@ -4,8 +4,9 @@
 //! transaction pooler between is no hindrance.
 
 mod activity;
+mod castable;
 mod catalog;
-pub mod connect;
+mod connect;
 mod extract;
 mod identity;
 mod plan;

@@ -5,15 +5,15 @@ use std::sync::Arc;
 
 use crate::cell::CellFormat;
 use crate::definition::{
-    ColumnReference, Definition, Field, Filter, FilterTest, Item, JoinColumn, Relation, RelationId, Source, TableName,
+    ColumnReference, Definition, Field, Filter, FilterTest, Item, JoinColumn, Relation, RelationId, Source,
+    TableName,
 };
 use crate::error::{Error, Result};
-use crate::plan::{
-    DocumentPlan, PlannedColumn, PlannedField, PlannedItem, PlannedRelation, PlannedSource,
-};
+use crate::plan::{DocumentPlan, PlannedColumn, PlannedField, PlannedItem, PlannedRelation, PlannedSource};
 use crate::postgres::catalog::{Catalog, Column, Table};
 use crate::postgres::select::{
-    CursorKind, GROUP_NUMBER, SelectList, are_equal_by_bytes, cursor_kind, for_document, for_key, for_key_expression,
+    CursorKind, GROUP_NUMBER, SelectList, are_equal_by_bytes, cursor_kind, for_document, for_key,
+    for_key_expression,
 };
 use crate::postgres::sql::{literal, name, row_of, table};
 use crate::postgres::watched::{WatchedTable, watched_tables};
@@ -35,11 +35,11 @@ pub struct SourcePlan {
 
 /// A key column of the root.
 #[derive(Clone, Debug)]
-pub struct KeyColumn {
+pub(super) struct KeyColumn {
     /// The column.
-    pub column: Column,
+    pub(super) column: Column,
     /// Its quoted name.
-    pub quoted: String,
+    pub(super) quoted: String,
 }
 
 /// How the root table is read; its alias is `t`.
@@ -50,7 +50,7 @@ pub struct RootPlan {
     /// The table, quoted.
     pub table: String,
     /// Its key.
-    pub key: Vec<KeyColumn>,
+    pub(super) key: Vec<KeyColumn>,
     /// Its cursor column, quoted, and its kind.
     pub cursor: Option<(String, CursorKind)>,
     /// What is selected.
@@ -99,8 +99,9 @@ pub struct NearerColumn {
 }
 
 /// Makes the plan; everything that is wrong with the definition's tables and columns is said at once.
-pub fn plan(definition: &Definition, catalog: &Catalog) -> Result<SourcePlan> {
-    let mut planner = Planner { definition, catalog, problems: Vec::new(), warnings: Vec::new(), filters: HashMap::new() };
+pub(super) fn plan(definition: &Definition, catalog: &Catalog) -> Result<SourcePlan> {
+    let mut planner =
+        Planner { definition, catalog, problems: Vec::new(), warnings: Vec::new(), filters: HashMap::new() };
     let planned = planner.plan();
     let Planner { problems, warnings, .. } = planner;
     match planned {
@@ -109,7 +110,9 @@ pub fn plan(definition: &Definition, catalog: &Catalog) -> Result<SourcePlan> {
             Ok(planned)
         }
         _ => Err(Error::wrong(format!("the definition does not fit the database: {}", problems.join("; ")))
-            .hint("correct the definition, or grant usage on the schema to the role, then run `pgsluice check`")),
+            .hint(
+                "correct the definition, or grant usage on the schema to the role, then run `pgsluice check`",
+            )),
     }
 }
 
@@ -127,7 +130,7 @@ const CHILD: &str = "c";
 const LINK: &str = "l";
 const ROOT: &str = "t";
 
-impl Planner<'_> {
+impl<'a> Planner<'a> {
     fn plan(&mut self) -> Option<SourcePlan> {
         let root_definition = &self.definition.root;
         let root_table = self.table(&root_definition.table, "root.table")?;
@@ -153,12 +156,19 @@ impl Planner<'_> {
             let hop = relation.through.as_ref().map_or(&relation.on, |through| &through.on);
             let mut nearer = Vec::new();
             for join in hop {
-                let Some(column) = self.column(&nearer_table, &join.nearer, &format!("relation.{}.on", relation.name)) else { continue };
+                let Some(column) =
+                    self.column(&nearer_table, &join.nearer, &format!("relation.{}.on", relation.name))
+                else {
+                    continue;
+                };
                 let (alias, select) = match relation.below {
                     None => (ROOT, &mut root_select),
                     Some(RelationId(below)) => (CHILD, &mut selects[below]),
                 };
-                nearer.push(NearerColumn { column: select.add(for_key(alias, &column)), type_name: column.type_name });
+                nearer.push(NearerColumn {
+                    column: select.add(for_key(alias, &column)),
+                    type_name: column.type_name,
+                });
             }
             // The first column of every relation's rows is the number of the group that the statement gives it.
             selects[position].add((GROUP_NUMBER.to_owned(), CellFormat::Int8));
@@ -168,16 +178,23 @@ impl Planner<'_> {
             };
             let mut first_columns = Vec::new();
             for join in hop {
-                if self.column(first_table, &join.column, &format!("relation.{}.on", relation.name)).is_some() {
+                if self.column(first_table, &join.column, &format!("relation.{}.on", relation.name)).is_some()
+                {
                     first_columns.push(format!("{first_alias}.{}", name(&join.column)));
                 }
             }
             let mut from = format!("{} as {first_alias}", table(first_table));
             if relation.through.is_some() {
-                from.push_str(&format!(" join {} as {CHILD} on {}", table(&relation.table), self.join_to_link(relation)));
+                from.push_str(&format!(
+                    " join {} as {CHILD} on {}",
+                    table(&relation.table),
+                    self.join_to_link(relation)
+                ));
             }
-            let own = self.row_key(&relation.table, &relation.key, &format!("relation.{}.key", relation.name));
-            relation_keys.push(own.iter().map(|column| selects[position].add(for_key(CHILD, column))).collect());
+            let own =
+                self.row_key(&relation.table, &relation.key, &format!("relation.{}.key", relation.name));
+            relation_keys
+                .push(own.iter().map(|column| selects[position].add(for_key(CHILD, column))).collect());
             relations.push(RelationPlan {
                 name: relation.name.clone(),
                 table: relation.table.clone(),
@@ -259,16 +276,21 @@ impl Planner<'_> {
         hop.len() == key.len()
             && hop.iter().zip(key).all(|(join, key)| {
                 join.nearer == key.column.name
-                    && self.catalog.get(first_table).and_then(|table| table.column(&join.column)).is_some_and(
-                        |column| are_equal_by_bytes(column, &key.column),
-                    )
+                    && self
+                        .catalog
+                        .get(first_table)
+                        .and_then(|table| table.column(&join.column))
+                        .is_some_and(|column| are_equal_by_bytes(column, &key.column))
             })
     }
 
-    pub(super) fn table(&mut self, table: &TableName, place: &str) -> Option<&'_ Table> {
-        let found = self.catalog.get(table);
+    pub(super) fn table(&mut self, table: &TableName, place: &str) -> Option<&'a Table> {
+        let catalog: &'a Catalog = self.catalog;
+        let found = catalog.get(table);
         if found.is_none() {
-            self.problems.push(format!("{place}: table {table} does not exist or its schema is not visible to the role"));
+            self.problems.push(format!(
+                "{place}: table {table} does not exist or its schema is not visible to the role"
+            ));
         }
         found
     }
@@ -293,14 +315,27 @@ impl Planner<'_> {
     }
 
     /// The stated key, or the primary key; a problem if there is neither.
-    fn key_columns(&mut self, table: &TableName, description: &Table, stated: &[String], place: &str) -> Option<Vec<KeyColumn>> {
+    fn key_columns(
+        &mut self,
+        table: &TableName,
+        description: &Table,
+        stated: &[String],
+        place: &str,
+    ) -> Option<Vec<KeyColumn>> {
         let names = if stated.is_empty() { description.primary_key.clone() } else { stated.to_vec() };
         if names.is_empty() {
-            self.problems.push(format!("{place}: table {table} has no primary key, so its key must be named"));
+            self.problems
+                .push(format!("{place}: table {table} has no primary key, so its key must be named"));
             return None;
         }
-        let columns: Option<Vec<Column>> = names.iter().map(|column| self.column(table, column, place)).collect();
-        Some(columns?.into_iter().map(|column| KeyColumn { quoted: format!("{ROOT}.{}", name(&column.name)), column }).collect())
+        let columns: Option<Vec<Column>> =
+            names.iter().map(|column| self.column(table, column, place)).collect();
+        Some(
+            columns?
+                .into_iter()
+                .map(|column| KeyColumn { quoted: format!("{ROOT}.{}", name(&column.name)), column })
+                .collect(),
+        )
     }
 
     /// The columns that tell a relation's rows apart: stated, primary key, a unique key, or nothing.
@@ -314,7 +349,13 @@ impl Planner<'_> {
         names.iter().filter_map(|column| self.column(table, column, place)).collect()
     }
 
-    fn fields(&mut self, fields: &[Field], at: Option<usize>, root: &mut SelectList, selects: &mut [SelectList]) -> Vec<PlannedField> {
+    fn fields(
+        &mut self,
+        fields: &[Field],
+        at: Option<usize>,
+        root: &mut SelectList,
+        selects: &mut [SelectList],
+    ) -> Vec<PlannedField> {
         let mut planned = Vec::new();
         for field in fields {
             let source = match &field.source {
@@ -329,10 +370,15 @@ impl Planner<'_> {
                     }
                 }
                 Source::List { relation, item, filters, order, limit } => {
-                    let Some(mut related) = self.related(field, *relation, item, filters, root, selects) else { continue };
+                    let Some(mut related) = self.related(field, *relation, item, filters, root, selects)
+                    else {
+                        continue;
+                    };
                     related.limit = *limit;
                     for column in order {
-                        if let Some(planned) = self.select(&column.column, Some(relation.0), root, selects, &field.name) {
+                        if let Some(planned) =
+                            self.select(&column.column, Some(relation.0), root, selects, &field.name)
+                        {
                             related.order.push((planned, column.descending));
                         }
                     }
@@ -356,9 +402,12 @@ impl Planner<'_> {
         root: &mut SelectList,
         selects: &mut [SelectList],
     ) -> Option<PlannedRelation> {
-        let filter = if filters.is_empty() { None } else { self.filter(relation, filters, selects, &field.name) };
+        let filter =
+            if filters.is_empty() { None } else { self.filter(relation, filters, selects, &field.name) };
         let item = match item {
-            Item::Value(reference) => PlannedItem::Value(self.select(reference, Some(relation), root, selects, &field.name)?),
+            Item::Value(reference) => {
+                PlannedItem::Value(self.select(reference, Some(relation), root, selects, &field.name)?)
+            }
             Item::Object(fields) => PlannedItem::Object(self.fields(fields, Some(relation), root, selects)),
         };
         Some(PlannedRelation { relation, filter, order: Vec::new(), limit: None, item })
@@ -382,22 +431,39 @@ impl Planner<'_> {
         })
     }
 
-    fn owner(&mut self, reference: &ColumnReference, at: Option<usize>, field: &str) -> Option<(&'static str, TableName)> {
+    fn owner(
+        &mut self,
+        reference: &ColumnReference,
+        at: Option<usize>,
+        field: &str,
+    ) -> Option<(&'static str, TableName)> {
         match (at, reference.through) {
             (None, false) => Some((ROOT, self.definition.root.table.clone())),
             (Some(relation), false) => Some((CHILD, self.definition.relations[relation].table.clone())),
             (Some(relation), true) if self.definition.relations[relation].through.is_some() => {
-                self.definition.relations[relation].through.as_ref().map(|through| (LINK, through.table.clone()))
+                self.definition.relations[relation]
+                    .through
+                    .as_ref()
+                    .map(|through| (LINK, through.table.clone()))
             }
             _ => {
-                self.problems.push(format!("document.{field}: through.{} names a link table, and there is none here", reference.column));
+                self.problems.push(format!(
+                    "document.{field}: through.{} names a link table, and there is none here",
+                    reference.column
+                ));
                 None
             }
         }
     }
 
     /// Selects whether a row meets all filters, decided by PostgreSQL with the column's own type.
-    fn filter(&mut self, relation: usize, filters: &[Filter], selects: &mut [SelectList], field: &str) -> Option<usize> {
+    fn filter(
+        &mut self,
+        relation: usize,
+        filters: &[Filter],
+        selects: &mut [SelectList],
+        field: &str,
+    ) -> Option<usize> {
         if let Some(known) = self.filters.get(&(relation, filters.to_vec())) {
             return Some(*known);
         }
@@ -415,7 +481,8 @@ impl Planner<'_> {
                 }
             });
         }
-        let position = selects[relation].add((format!("({})", conditions.join(" and ")), CellFormat::Bool)).position;
+        let position =
+            selects[relation].add((format!("({})", conditions.join(" and ")), CellFormat::Bool)).position;
         self.filters.insert((relation, filters.to_vec()), position);
         Some(position)
     }

@@ -8,11 +8,11 @@ use crate::checkpoint::{ServerTime, write_date, write_timestamp};
 use crate::error::Result;
 use crate::key::Key;
 use crate::plan::PlannedColumn;
+use crate::postgres::Source;
 use crate::postgres::select::CursorKind;
 use crate::postgres::source::{raw_cell, stream};
 use crate::postgres::sql::{Parameters, literal, row_of};
 use crate::postgres::watched::{Path, PollColumns, WatchedTable};
-use crate::postgres::Source;
 
 /// A row that a poll delivered.
 #[derive(Clone, Debug)]
@@ -65,7 +65,8 @@ impl Source {
                 };
                 let mut left = vec![table.cursor.clone()];
                 let mut right = vec![format!("$1::text::{cursor_type}")];
-                let texts = Key::from_encoded(position.key.as_str()).columns(table.key.len()).unwrap_or_default();
+                let texts =
+                    Key::from_encoded(position.key.as_str()).columns(table.key.len()).unwrap_or_default();
                 for (place, (column, text)) in table.key.iter().zip(texts).enumerate() {
                     left.push(column.expression.clone());
                     right.push(format!("${}::text::{}", place + 2, column.type_name));
@@ -128,15 +129,21 @@ impl Source {
             matches.push(format!("{} = r.r{number}", column.expression));
             parameters.texts(texts);
         }
-        let outputs: Vec<String> =
-            key.iter().enumerate().map(|(place, expression)| format!("{expression} as k{}", place + 1)).collect();
-        let not_null: Vec<String> = key.iter().map(|expression| format!("{expression} is not null")).collect();
+        let outputs: Vec<String> = key
+            .iter()
+            .enumerate()
+            .map(|(place, expression)| format!("{expression} as k{}", place + 1))
+            .collect();
+        let not_null: Vec<String> =
+            key.iter().map(|expression| format!("{expression} is not null")).collect();
         let order: Vec<String> = (1..=key.len()).map(|place| format!("s.k{place}")).collect();
         let selected: Vec<&str> = select.iter().map(|(expression, _)| expression.as_str()).collect();
         let mut later = String::new();
         if let Some(after) = after {
             let mut casts = Vec::new();
-            for (text, type_name) in after.columns(key_types.len()).unwrap_or_default().into_iter().zip(&key_types) {
+            for (text, type_name) in
+                after.columns(key_types.len()).unwrap_or_default().into_iter().zip(&key_types)
+            {
                 parameters.text(Some(text));
                 casts.push(format!("${}::text::{type_name}", table.key.len() + casts.len() + 1));
             }
@@ -182,7 +189,12 @@ impl Source {
 
     /// Reads the keys of rows written by transactions no older than `xid`: the sweep after a transaction ended whose
     /// start was never known.
-    pub fn sweep(&mut self, table: &WatchedTable, xid: &str, record: &mut dyn FnMut(PolledRow) -> Result<()>) -> Result<()> {
+    pub fn sweep(
+        &mut self,
+        table: &WatchedTable,
+        xid: &str,
+        record: &mut dyn FnMut(PolledRow) -> Result<()>,
+    ) -> Result<()> {
         if !table.has_xmin {
             return Ok(());
         }
@@ -242,7 +254,8 @@ fn polled_row(row: &Row, columns: &PollColumns, kind: CursorKind) -> PolledRow {
     PolledRow {
         key: row_key(row, &columns.key).unwrap_or_else(|| Key::from_encoded("")),
         cursor,
-        row_version: xmin.map_or_else(|| cursor_text.clone(), |xmin| String::from_utf8_lossy(xmin).into_owned()),
+        row_version: xmin
+            .map_or_else(|| cursor_text.clone(), |xmin| String::from_utf8_lossy(xmin).into_owned()),
         cursor_text,
         direct: columns.direct.iter().filter_map(|columns| row_key(row, columns)).collect(),
     }

@@ -94,7 +94,15 @@ pub(super) fn for_key_expression(expression: &str, column: &Column) -> (String, 
 pub(super) fn are_equal_by_bytes(left: &Column, right: &Column) -> bool {
     let exact = matches!(
         left.type_oid,
-        oid::INT2 | oid::INT4 | oid::INT8 | oid::UUID | oid::TEXT | oid::VARCHAR | oid::DATE | oid::TIMESTAMP | oid::TIMESTAMPTZ
+        oid::INT2
+            | oid::INT4
+            | oid::INT8
+            | oid::UUID
+            | oid::TEXT
+            | oid::VARCHAR
+            | oid::DATE
+            | oid::TIMESTAMP
+            | oid::TIMESTAMPTZ
     );
     exact && left.type_oid == right.type_oid && left.deterministic && right.deterministic
 }
@@ -133,7 +141,8 @@ pub struct SelectList {
 impl SelectList {
     /// Adds an expression, or finds it, and says where its cells will be.
     pub(super) fn add(&mut self, (expression, format): (String, CellFormat)) -> PlannedColumn {
-        let known = self.expressions.iter().zip(&self.formats).position(|known| known == (&expression, &format));
+        let known =
+            self.expressions.iter().zip(&self.formats).position(|known| known == (&expression, &format));
         let position = known.unwrap_or_else(|| {
             self.expressions.push(expression);
             self.formats.push(format);

@@ -101,7 +101,8 @@ impl Source {
             key.join(", "),
             table = plan.root.table
         );
-        let row = self.in_snapshot("check the root's key", |client| client.query_typed_one(&statement, &[]))?;
+        let row =
+            self.in_snapshot("check the root's key", |client| client.query_typed_one(&statement, &[]))?;
         let (null_count, duplicate_count): (i64, i64) = (row.get(0), row.get(1));
         if null_count == 0 && duplicate_count == 0 {
             return Ok(());
@@ -122,7 +123,9 @@ impl Source {
 
     /// Closes the snapshot.
     pub(super) fn commit(&mut self) -> Result<()> {
-        self.client.batch_execute("commit").map_err(|error| classify(&error, "cannot end a transaction".to_owned()))
+        self.client
+            .batch_execute("commit")
+            .map_err(|error| classify(&error, "cannot end a transaction".to_owned()))
     }
 
     /// Runs one piece of reading in a snapshot of its own.
@@ -160,7 +163,9 @@ pub(super) fn stream(
             for (column, format) in row.columns().iter().zip(formats) {
                 if !is_readable(*format, column.type_().oid()) {
                     // A retry makes a new plan from the catalogue as it is now.
-                    return Err(Error::unreachable(format!("the columns of {what} changed while they were read")));
+                    return Err(Error::unreachable(format!(
+                        "the columns of {what} changed while they were read"
+                    )));
                 }
             }
             is_checked = true;

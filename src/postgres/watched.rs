@@ -1,11 +1,11 @@
 //! Watched tables: how their changed rows are polled, and which root keys a changed row reaches.
 
 use crate::definition::{Definition, Relation, RelationId, TableName};
+use crate::plan::PlannedColumn;
 use crate::postgres::catalog::Column;
 use crate::postgres::plan::{KeyColumn, Planner};
 use crate::postgres::select::{CursorKind, SelectList, cursor_kind, for_key, for_key_expression};
 use crate::postgres::sql::{name, table};
-use crate::plan::PlannedColumn;
 
 /// A table whose change can make a document stale.
 #[derive(Debug)]
@@ -38,7 +38,7 @@ pub struct RowKeyColumn {
 }
 
 /// How a part of a row's identity is selected, and in which format.
-pub type RowKeySelect = (String, crate::cell::CellFormat);
+pub(super) type RowKeySelect = (String, crate::cell::CellFormat);
 
 /// How the root keys of changed rows are found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,7 +93,15 @@ pub(super) fn watched_tables(planner: &mut Planner<'_>, root_key: &[KeyColumn]) 
     for (position, relation) in definition.relations.iter().enumerate() {
         if let Some(path) = path_to_root(planner, definition, position, Start::Child, root_key) {
             let place = format!("relation.{}", relation.name);
-            add(planner, &mut watched, &relation.table, &relation.key, relation.cursor.as_deref(), &place, path);
+            add(
+                planner,
+                &mut watched,
+                &relation.table,
+                &relation.key,
+                relation.cursor.as_deref(),
+                &place,
+                path,
+            );
         }
         let Some(through) = &relation.through else { continue };
         if let Some(path) = path_to_root(planner, definition, position, Start::Link, root_key) {
@@ -114,7 +122,9 @@ fn add(
     path: Path,
 ) {
     let Some(cursor) = cursor else {
-        planner.warnings.push(format!("{place}: table {table_name} has no cursor, so polling cannot see its changes"));
+        planner
+            .warnings
+            .push(format!("{place}: table {table_name} has no cursor, so polling cannot see its changes"));
         return;
     };
     let Some(column) = planner.column(table_name, cursor, &format!("{place}.cursor")) else { return };
@@ -126,13 +136,15 @@ fn add(
         return;
     };
     let cursor = format!("t0.{}", name(cursor));
-    if let Some(known) = watched.iter_mut().find(|known| known.name == *table_name && known.cursor == cursor) {
+    if let Some(known) = watched.iter_mut().find(|known| known.name == *table_name && known.cursor == cursor)
+    {
         if !known.paths.contains(&path) {
             known.paths.push(path);
         }
         return;
     }
-    let has_xmin = planner.catalog.get(table_name).is_some_and(crate::postgres::catalog::Table::has_system_columns);
+    let has_xmin =
+        planner.catalog.get(table_name).is_some_and(crate::postgres::catalog::Table::has_system_columns);
     let mut key: Vec<RowKeyColumn> =
         planner.row_key(table_name, stated_key, &format!("{place}.key")).iter().map(row_key_column).collect();
     if key.is_empty() && has_xmin {
@@ -147,7 +159,9 @@ fn add(
         }
     }
     if key.is_empty() {
-        planner.problems.push(format!("{place}.key: {table_name} is a view or foreign table, so its key must be named"));
+        planner
+            .problems
+            .push(format!("{place}.key: {table_name} is a view or foreign table, so its key must be named"));
         return;
     }
     watched.push(WatchedTable {
@@ -210,7 +224,8 @@ fn path_to_root(
                 root_key.iter().map(|key| format!("{root}.{}", name(&key.column.name))).collect()
             };
             if joins.is_empty() {
-                let select = key.iter().zip(root_key).map(|(key, root)| for_key_expression(key, &root.column));
+                let select =
+                    key.iter().zip(root_key).map(|(key, root)| for_key_expression(key, &root.column));
                 return Some(Path::Direct(select.collect()));
             }
             let select = root_key
@@ -241,7 +256,10 @@ fn push_join<'a>(
     previous: &str,
     pairs: impl Iterator<Item = (&'a str, &'a str)>,
 ) {
-    let conditions: Vec<String> =
-        pairs.map(|(next, previous_column)| format!("{alias}.{} = {previous}.{}", name(next), name(previous_column))).collect();
+    let conditions: Vec<String> = pairs
+        .map(|(next, previous_column)| {
+            format!("{alias}.{} = {previous}.{}", name(next), name(previous_column))
+        })
+        .collect();
     joins.push_str(&format!(" join {} as {alias} on {}", table(next), conditions.join(" and ")));
 }

@@ -1,0 +1,132 @@
+//! Connects to PostgreSQL, says how a transaction of ours begins, and decides what an error of the server means.
+
+use std::error::Error as StdError;
+use std::time::Duration;
+
+use postgres::config::SslMode as ClientSslMode;
+use postgres::error::{DbError, SqlState};
+use postgres::{Client, NoTls};
+
+use crate::error::{Error, Result};
+use crate::postgres::tls;
+use crate::settings::{SourceSettings, SslMode};
+
+/// How long a transaction of ours may do nothing before the server ends it, so that a process that hangs never holds
+/// back the server's clean-up for long. Far longer than the wait for any step of ours.
+const IDLE_IN_TRANSACTION_TIMEOUT: Duration = Duration::from_secs(600);
+
+/// Opens a connection.
+pub(super) fn connect(settings: &SourceSettings) -> Result<Client> {
+    let mut config = settings.config.clone();
+    let connected = match settings.ssl_mode {
+        SslMode::Disable => {
+            config.ssl_mode(ClientSslMode::Disable);
+            config.connect(NoTls)
+        }
+        SslMode::Prefer => {
+            config.ssl_mode(ClientSslMode::Prefer);
+            config.connect(tls::connector(settings)?)
+        }
+        SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull => {
+            config.ssl_mode(ClientSslMode::Require);
+            config.connect(tls::connector(settings)?)
+        }
+    };
+    connected.map_err(|error| {
+        if let Some(hint) = tls::hint(&error) {
+            return Error::wrong("cannot connect to PostgreSQL").because(error).hint(hint);
+        }
+        classify(&error, "cannot connect to PostgreSQL".to_owned())
+    })
+}
+
+/// The statements that open a snapshot of ours.
+///
+/// Everything is set for this transaction alone, so that a transaction pooler is no hindrance. `row_security = off`
+/// turns rows that a policy hides into an error: they would look deleted. The zone and styles fix how PostgreSQL
+/// renders what it renders for us; `jit` costs more than it gives on statements as short as ours.
+pub(super) fn begin_snapshot_sql(statement_timeout: Duration) -> String {
+    format!(
+        "begin isolation level repeatable read read only;
+         set local row_security = off;
+         set local timezone = 'UTC';
+         set local datestyle = 'ISO, YMD';
+         set local intervalstyle = 'iso_8601';
+         set local extra_float_digits = 1;
+         set local bytea_output = 'hex';
+         set local jit = off;
+         set local application_name = 'pgsluice';
+         set local statement_timeout = {};
+         set local idle_in_transaction_session_timeout = {}",
+        statement_timeout.as_millis(),
+        IDLE_IN_TRANSACTION_TIMEOUT.as_millis()
+    )
+}
+
+/// Makes an error of ours: what can pass by itself is told from what someone must mend.
+pub(super) fn classify(error: &postgres::Error, attempt: String) -> Error {
+    let Some(database_error) = error.as_db_error() else {
+        return Error::unreachable(attempt).because(cause(error));
+    };
+    let code = database_error.code();
+    let story = Refused(format!("{} (SQLSTATE {})", database_error.message(), code.code()));
+    if *code == SqlState::UNDEFINED_DATABASE {
+        return Error::unreachable(attempt).because(story).hint("it is waited for; PG_DSN__DBNAME names it");
+    }
+    if passes_by_itself(database_error) {
+        return Error::unreachable(attempt).because(story);
+    }
+    let error = Error::wrong(attempt).because(story);
+    match *code {
+        SqlState::INVALID_PASSWORD | SqlState::INVALID_AUTHORIZATION_SPECIFICATION => error.hint(
+            "correct PG_DSN, or PG_DSN__USER and PG_DSN__PASSWORD, or let pg_hba.conf admit this role from here",
+        ),
+        SqlState::INSUFFICIENT_PRIVILEGE => error.hint(
+            "grant the role usage on the schema and select on every table of the definition; where a row-level \
+             security policy applies to it, give it bypassrls",
+        ),
+        SqlState::UNDEFINED_TABLE | SqlState::UNDEFINED_COLUMN | SqlState::INVALID_SCHEMA_NAME => {
+            error.hint("the definition and the database differ: run `pgsluice check`")
+        }
+        _ => error,
+    }
+}
+
+/// Whether the same attempt may succeed later without anyone changing the definition, the rights or the settings.
+///
+/// Classes after PostgreSQL's appendix A: 08 connection, 53 resources, 57 operator intervention (shutdown, crash, not
+/// accepting yet, a cancelled statement), 58 system, XX internal; 40 rollback (a conflict with recovery on a standby
+/// is 40001); 55P03 lock; 25P03 and 25P04 timeouts; 0A000 `cached plan must not change result type`.
+fn passes_by_itself(error: &DbError) -> bool {
+    let code = error.code().code();
+    let class = code.get(..2).unwrap_or_default();
+    matches!(class, "08" | "40" | "53" | "57" | "58" | "XX")
+        || matches!(code, "55P03" | "55006" | "25P03" | "25P04")
+        || (code == "0A000" && error.message().contains("cached plan"))
+}
+
+/// The innermost cause that says something: the client library's outer layers only say "error connecting".
+fn cause(error: &postgres::Error) -> Refused {
+    let mut told = error.to_string();
+    let mut inner = error.source();
+    while let Some(source) = inner {
+        let text = source.to_string();
+        if !told.contains(&text) {
+            told = format!("{told}: {text}");
+        }
+        inner = source.source();
+    }
+    Refused(told)
+}
+
+/// What the server or the connection said.
+#[derive(Debug)]
+struct Refused(String);
+
+impl std::fmt::Display for Refused {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+impl StdError for Refused {}
