@@ -10,6 +10,7 @@ pub mod batch;
 pub mod cell;
 pub mod checkpoint;
 pub mod document;
+pub mod finding;
 pub mod key;
 pub mod plan;
 pub mod rows;

@@ -1,3 +1,7 @@
 //! The `pgsluice` binary.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ExitCode::from(pgsluice::cli::main())
+}

@@ -42,3 +42,25 @@ pub struct Counters {
     /// Stale keys recorded by polls.
     pub stale_keys: Counter,
 }
+
+impl Counters {
+    /// All counters as one JSON object, for the state's list of runs.
+    pub fn to_json(&self) -> String {
+        // Taken apart as a whole, so that a new counter does not compile until it is listed.
+        let Self { batches, indexed, deleted, refused, superseded, retried, requests, bytes, polls, stale_keys } =
+            self;
+        serde_json::json!({
+            "batches": batches.get(),
+            "indexed": indexed.get(),
+            "deleted": deleted.get(),
+            "refused": refused.get(),
+            "superseded": superseded.get(),
+            "retried": retried.get(),
+            "requests": requests.get(),
+            "bytes": bytes.get(),
+            "polls": polls.get(),
+            "stale_keys": stale_keys.get(),
+        })
+        .to_string()
+    }
+}

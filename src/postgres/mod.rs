@@ -9,6 +9,7 @@ mod catalog;
 mod connect;
 mod extract;
 mod identity;
+mod inspect;
 mod plan;
 mod poll;
 mod select;

@@ -18,6 +18,8 @@ pub struct WatchedTable {
     pub key: Vec<RowKeyColumn>,
     /// Its cursor column, with alias `t0`, quoted.
     pub cursor: String,
+    /// The cursor column's own name.
+    pub cursor_column: String,
     /// The cursor column's kind.
     pub cursor_kind: CursorKind,
     /// Whether rows carry `xmin`.
@@ -135,6 +137,7 @@ fn add(
         ));
         return;
     };
+    let cursor_column = cursor.to_owned();
     let cursor = format!("t0.{}", name(cursor));
     if let Some(known) = watched.iter_mut().find(|known| known.name == *table_name && known.cursor == cursor)
     {
@@ -169,6 +172,7 @@ fn add(
         table: table(table_name),
         key,
         cursor,
+        cursor_column,
         cursor_kind: kind,
         has_xmin,
         paths: vec![path],

@@ -1,0 +1,127 @@
+//! The command line.
+
+use clap::{Parser, Subcommand};
+
+use crate::settings::LogFormat;
+
+/// Keeps Elasticsearch and OpenSearch documents equal to what PostgreSQL says.
+///
+/// Settings come from the environment and from a file `.env` in the working directory; see `.env.example`. The least
+/// that is needed is PG_DSN and ELASTIC_URL; without DEFINITION the movies example is synced.
+#[derive(Debug, Parser)]
+#[command(
+    name = "pgsluice",
+    version,
+    after_help = "Start with `pgsluice check`, then `pgsluice once`, then leave `pgsluice run` running.\n\n\
+                  Exit codes: 0 done; 1 done, but documents were refused; 2 wrong usage, settings or definition;\n\
+                  3 PostgreSQL or the index unreachable for longer than RETRY_DEADLINE; 4 another process runs the\n\
+                  pipeline on this state.\n\n\
+                  RUST_LOG sets what is logged (error, warn, info, debug, trace; default info)."
+)]
+pub(super) struct Arguments {
+    /// How log lines are written; LOG_FORMAT sets the default.
+    #[arg(long, value_enum, global = true)]
+    pub(super) log_format: Option<LogFormat>,
+
+    /// What to do.
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Loads everything if the index is new, then keeps it in sync until SIGTERM or SIGINT.
+    Run {
+        /// Takes over an index that holds documents which pgsluice did not write.
+        #[arg(long)]
+        adopt: bool,
+    },
+    /// Brings the index up to the present and ends: for cron.
+    Once {
+        /// Takes over an index that holds documents which pgsluice did not write.
+        #[arg(long)]
+        adopt: bool,
+    },
+    /// Loads everything again into the index that exists, and removes documents whose row is gone.
+    ///
+    /// This is the cure after the definition changed, after the database was restored or replaced, and after the
+    /// state was lost.
+    Resync {
+        /// Takes over an index that holds documents which pgsluice did not write.
+        #[arg(long)]
+        adopt: bool,
+    },
+    /// Tries settings, definition, connections, rights, columns and mapping; changes nothing.
+    Check {
+        /// Prints the findings as JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Prints the documents that would be sent; writes nothing.
+    Preview {
+        /// Keys of root rows, as in the documents' `_id`; the first three rows if none is given.
+        keys: Vec<String>,
+        /// Prints beside each document how the index differs from it.
+        #[arg(long)]
+        diff: bool,
+    },
+    /// Says how far the index is: documents, lag, stale and in-flight keys, dead letters, last runs.
+    Status {
+        /// Prints it as JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Shows the documents that the index refused.
+    DeadLetters {
+        #[command(subcommand)]
+        command: DeadLettersCommand,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum DeadLettersCommand {
+    /// Lists them, newest first.
+    List {
+        /// Prints one JSON object a line.
+        #[arg(long)]
+        json: bool,
+        /// How many to list.
+        #[arg(long, default_value_t = 100)]
+        limit: usize,
+    },
+    /// Shows one with its document as it was sent.
+    Show {
+        /// Its number, as `list` prints it.
+        id: i64,
+    },
+    /// Marks their keys stale, so that the next poll or run builds them anew.
+    Retry {
+        /// Their numbers, as `list` prints them.
+        #[arg(required_unless_present = "all")]
+        ids: Vec<i64>,
+        /// All of them.
+        #[arg(long, conflicts_with = "ids")]
+        all: bool,
+    },
+    /// Forgets them; their documents stay as they are.
+    Drop {
+        /// Their numbers, as `list` prints them.
+        #[arg(required_unless_present = "all")]
+        ids: Vec<i64>,
+        /// All of them.
+        #[arg(long, conflicts_with = "ids")]
+        all: bool,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+}

@@ -1,0 +1,58 @@
+//! The commands: what the command line says, and which part of the program answers it.
+
+mod arguments;
+mod check;
+mod dead_letters;
+mod logging;
+mod output;
+mod preview;
+mod signals;
+mod status;
+mod sync;
+mod target;
+
+use clap::Parser;
+
+use crate::cli::arguments::{Arguments, Command};
+use crate::error::Result;
+use crate::settings::Settings;
+
+/// Runs the command that the command line names and returns the exit code of the process.
+///
+/// 0: done. 1: done, but documents were refused. 2: wrong usage, settings or definition. 3: a server could not be
+/// reached for longer than `RETRY_DEADLINE`. 4: another process runs the pipeline on this state.
+pub fn main() -> u8 {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Help and version are no failure; clap writes them to stdout and everything else to stderr.
+            let _ = error.print();
+            return if error.use_stderr() { 2 } else { 0 };
+        }
+    };
+    match run(&arguments) {
+        Ok(exit_code) => exit_code,
+        Err(error) => {
+            logging::start_quietly(arguments.log_format);
+            log::error!("{}", error.story());
+            error.exit_code()
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<u8> {
+    let settings = Settings::load()?;
+    logging::start(arguments.log_format.unwrap_or(settings.log_format));
+    for notice in &settings.notices {
+        log::warn!("{notice}");
+    }
+    match &arguments.command {
+        Command::Run { adopt } => sync::run(&settings, *adopt),
+        Command::Once { adopt } => sync::once(&settings, *adopt),
+        Command::Resync { adopt } => sync::resync(&settings, *adopt),
+        Command::Check { json } => check::check(&settings, *json),
+        Command::Preview { keys, diff } => preview::preview(&settings, keys, *diff),
+        Command::Status { json } => status::status(&settings, *json),
+        Command::DeadLetters { command } => dead_letters::dead_letters(&settings, command),
+    }
+}

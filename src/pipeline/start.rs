@@ -1,0 +1,180 @@
+//! Brings source, index and state together before a pipeline runs: which generation is written to, and whether a
+//! full load has to come first.
+//!
+//! The index is made before the state knows of it. Should the process end between the two, the next start finds an
+//! index with our mark that the state does not know, which is the same as a lost state: it is loaded again in full.
+
+use crate::backoff::Backoff;
+use crate::definition::Definition;
+use crate::elastic::{Client, EnsureRequest, Ensured, OwnershipMark, ensure_generation, put_mapping_additions, put_mark};
+use crate::error::{Error, Result};
+use crate::pipeline::clock::now_micros;
+use crate::pipeline::extractor::{IDENTITY, keep_identity};
+use crate::pipeline::run::{Mode, PipelineSettings};
+use crate::postgres::{Source, SourceIdentity};
+use crate::shutdown::Shutdown;
+use crate::store::{GenerationRecord, Store};
+
+/// The version of the mark on an index.
+const MARK_FORMAT: u32 = 1;
+
+/// What a pipeline is to start with.
+pub struct Start<'a> {
+    /// What it needs of the settings.
+    pub settings: &'a PipelineSettings,
+    /// What documents are made of.
+    pub definition: &'a Definition,
+    /// The state.
+    pub store: &'a Store,
+    /// The index server.
+    pub client: &'a Client,
+    /// When it is to end.
+    pub mode: Mode,
+    /// Ends the wait for a server.
+    pub shutdown: &'a Shutdown,
+    /// Whether an index of someone else may be taken over.
+    pub adopt: bool,
+    /// Whether everything is to be loaded again, whatever state and index say.
+    pub resync: bool,
+}
+
+/// Where a pipeline writes to.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// The physical index.
+    pub generation: String,
+    /// The alias that is written to.
+    pub write_alias: String,
+    /// About how many documents a full load is going to write; none when no full load is under way or the planner
+    /// does not know.
+    pub expected: Option<u64>,
+}
+
+impl Start<'_> {
+    /// Waits for both servers and decides; for ever in `run`, until the deadline in `once`.
+    pub fn prepare(&self) -> Result<Target> {
+        let mut backoff = Backoff::new(self.settings.retry_deadline(self.mode));
+        loop {
+            match self.try_to_prepare() {
+                Ok(target) => return Ok(target),
+                Err(error) => backoff.wait_after(error, None, self.shutdown)?,
+            }
+        }
+    }
+
+    fn try_to_prepare(&self) -> Result<Target> {
+        let mut source = Source::connect(&self.settings.source, self.definition, self.settings.source_limits)?;
+        let known = self.store.current_generation(&self.definition.index)?;
+        if !self.resync {
+            self.must_continue(source.identity(), known.as_ref())?;
+        }
+        if self.resync || known.is_none() {
+            source.check_root_key()?;
+            if self.settings.source_limits.initial_timestamp.is_some() && self.definition.root.cursor.is_none() {
+                return Err(Error::wrong("INITIAL_TIMESTAMP is set, but the root table has no cursor to compare it with")
+                    .hint("name root.cursor in the definition, or unset INITIAL_TIMESTAMP"));
+            }
+        }
+        let mark = OwnershipMark {
+            format: MARK_FORMAT,
+            definition_hash: self.definition.hash.clone(),
+            source: source.identity().mark(),
+        };
+        let ensured = ensure_generation(
+            self.client,
+            &EnsureRequest {
+                alias: &self.definition.index,
+                index_body: &self.definition.mapping,
+                mark: &mark,
+                adopt: self.adopt,
+                known_generation: known.as_ref().filter(|_| !self.resync).map(|known| known.name.as_str()),
+            },
+        )?;
+        for notice in &ensured.notices {
+            log::warn!("{notice}");
+        }
+        if !ensured.created {
+            self.settle_mark(&ensured, &mark)?;
+        }
+        let is_known = known.as_ref().is_some_and(|known| known.name == ensured.generation);
+        if self.resync || !is_known {
+            self.begin_full_load(&ensured, source.identity())?;
+        }
+        log::info!("{}: writing to {}", self.definition.index, ensured.generation);
+        let is_loading = self.store.full_load(&ensured.generation)?.is_some_and(|load| !load.finished);
+        Ok(Target {
+            generation: ensured.generation,
+            write_alias: ensured.write_alias,
+            expected: source.plan().root.row_estimate.filter(|_| is_loading),
+        })
+    }
+
+    /// Refuses to go on with a state that belongs to another database or another definition.
+    fn must_continue(&self, identity: &SourceIdentity, known: Option<&GenerationRecord>) -> Result<()> {
+        let kept: Option<SourceIdentity> =
+            self.store.meta(IDENTITY)?.and_then(|text| serde_json::from_str(&text).ok());
+        if let Some(kept) = kept {
+            identity.must_continue(&kept)?;
+        }
+        match known {
+            Some(known) if known.definition_hash != self.definition.hash => Err(definition_changed(&format!(
+                "the definition of {} is not the one that the state was made with",
+                self.definition.index
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    /// Compares the mark on an index that existed with ours, or replaces it in a resync.
+    fn settle_mark(&self, ensured: &Ensured, mark: &OwnershipMark) -> Result<()> {
+        if self.resync {
+            put_mapping_additions(self.client, &ensured.generation, &self.definition.mapping)?;
+            return put_mark(self.client, &ensured.generation, mark);
+        }
+        let Some(found) = &ensured.mark else { return Ok(()) };
+        let generation = &ensured.generation;
+        if found.source != mark.source {
+            return Err(Error::wrong(format!(
+                "the index {generation} was filled from another database ({}) than this one ({})",
+                found.source, mark.source
+            ))
+            .hint(
+                "run `pgsluice resync` to fill it from this one, or set another ELASTIC_INDEX, or point PG_DSN at the \
+                 database of before",
+            ));
+        }
+        if found.definition_hash != mark.definition_hash {
+            return Err(definition_changed(&format!("the index {generation} was filled by another definition")));
+        }
+        Ok(())
+    }
+
+    fn begin_full_load(&self, ensured: &Ensured, identity: &SourceIdentity) -> Result<()> {
+        let may_hold_extras = ensured.document_count > 0;
+        self.store.begin_generation(
+            &GenerationRecord {
+                name: ensured.generation.clone(),
+                index_alias: self.definition.index.clone(),
+                write_alias: ensured.write_alias.clone(),
+                definition_hash: self.definition.hash.clone(),
+            },
+            may_hold_extras,
+            now_micros(),
+        )?;
+        keep_identity(self.store, identity)?;
+        let place = if ensured.created { "made" } else { "taken over" };
+        log::info!(
+            "{}: index {} {place}, {} documents in it; a full load begins",
+            self.definition.index,
+            ensured.generation,
+            ensured.document_count
+        );
+        Ok(())
+    }
+}
+
+fn definition_changed(attempt: &str) -> Error {
+    Error::wrong(attempt).hint(
+        "run `pgsluice resync` to build every document by the new definition, or set DEFINITION back to the old one",
+    )
+}

@@ -1,0 +1,221 @@
+//! What `check` finds in the source beyond what the plan itself demands; nothing here is needed to sync.
+
+use postgres::types::Type;
+
+use crate::batch::{Batch, BatchNumber, KeyRange, Version, Work};
+use crate::error::Result;
+use crate::finding::{Finding, Level};
+use crate::postgres::connect::classify;
+use crate::postgres::sql::{literal, name, table};
+use crate::postgres::{CursorKind, Source, WatchedTable};
+
+/// The oldest server that the statements are written for.
+const OLDEST_VERSION: i32 = 120_000;
+
+/// Rows are counted up to here: whether there are ten or a million of a kind makes no difference to what is said.
+const COUNT_LIMIT: i64 = 1_000;
+
+/// A row this far ahead of the server's clock is worth a warning; less is the clock of an application server.
+const AHEAD: &str = "interval '5 minutes'";
+
+impl Source {
+    /// Looks at the server and at every watched table; reads one row of each to try rights and statements.
+    pub fn inspect(&mut self) -> Result<Vec<Finding>> {
+        let mut findings = vec![self.inspect_server()?];
+        for warning in &self.plan.warnings.clone() {
+            findings.push(Finding::new(Level::Warning, "definition", warning.clone()).cure(
+                "name a cursor for it, or count on full loads: polling cannot see what changes there",
+            ));
+        }
+        self.check_root_key()?;
+        self.try_statements()?;
+        let root = self.plan.root.name.to_string();
+        findings.push(Finding::new(Level::Good, root, "its key identifies its rows, every table can be read"));
+        findings.push(self.inspect_activity()?);
+        let plan = std::sync::Arc::clone(&self.plan);
+        for watched in &plan.watched {
+            findings.extend(self.inspect_watched(watched)?);
+        }
+        Ok(findings)
+    }
+
+    fn inspect_server(&mut self) -> Result<Finding> {
+        let row = self
+            .client
+            .query_typed_one(
+                "select current_setting('server_version'), current_setting('server_version_num')::int,
+                        current_database()::text, current_user::text",
+                &[],
+            )
+            .map_err(|error| classify(&error, "cannot read the server's version".to_owned()))?;
+        let (version, number): (String, i32) = (row.get(0), row.get(1));
+        let (database, role): (String, String) = (row.get(2), row.get(3));
+        let subject = "PostgreSQL";
+        let message = format!("{version}, database {database}, role {role}");
+        if number < OLDEST_VERSION {
+            return Ok(Finding::new(Level::Warning, subject, message)
+                .cure("versions before 12 are not tested: upgrade the server"));
+        }
+        if self.identity.is_standby {
+            return Ok(Finding::new(Level::Warning, subject, format!("{message}, a standby")).cure(
+                "the primary's transactions cannot be seen here, so every poll looks back LOOKBACK seconds: poll \
+                 the primary for an exact feed",
+            ));
+        }
+        Ok(Finding::new(Level::Good, subject, message))
+    }
+
+    /// Reads one document and one row of each watched table.
+    fn try_statements(&mut self) -> Result<()> {
+        let high = self.cut_range(None, 1)?;
+        let batch = Batch {
+            number: BatchNumber(0),
+            work: Work::Range(KeyRange { low: None, high }),
+            attempt_count: 0,
+        };
+        self.read(batch, Version(0))?;
+        let plan = std::sync::Arc::clone(&self.plan);
+        for watched in &plan.watched {
+            let rows = self.poll_page(watched, crate::checkpoint::ServerTime::MINUS_INFINITY, None, 1)?;
+            let keys: Vec<_> = rows.into_iter().map(|row| row.key).collect();
+            for path in 0..watched.paths.len() {
+                self.fan_out(watched, path, &keys, None, 1, &mut |_| Ok(()))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn inspect_activity(&mut self) -> Result<Finding> {
+        let subject = "running transactions";
+        if self.activity()?.is_blind {
+            return Ok(Finding::new(
+                Level::Warning,
+                subject,
+                "some cannot be seen, so every poll looks back LOOKBACK seconds and a longer transaction is missed",
+            )
+            .cure("grant pg_monitor to the role (inherited), leave track_activities on, and poll the primary"));
+        }
+        Ok(Finding::new(Level::Good, subject, "can be seen, so late commits are found"))
+    }
+
+    fn inspect_watched(&mut self, watched: &WatchedTable) -> Result<Vec<Finding>> {
+        let subject = watched.name.to_string();
+        let mut findings = Vec::new();
+        if !watched.has_xmin {
+            findings.push(
+                Finding::new(
+                    Level::Warning,
+                    subject.clone(),
+                    "is a view or foreign table: a change that leaves key and cursor alone cannot be told apart",
+                )
+                .cure("watch the tables behind it where that matters"),
+            );
+        }
+        if watched.cursor_kind != CursorKind::Timestamptz {
+            findings.push(
+                Finding::new(
+                    Level::Warning,
+                    subject.clone(),
+                    format!("its cursor has no time zone and is taken to be in {}", self.timezone),
+                )
+                .cure("set `timezone` in the definition if the writers use another one, or make it timestamptz"),
+            );
+        }
+        findings.extend(self.inspect_cursor_values(watched, &subject)?);
+        findings.extend(self.inspect_index(watched, &subject)?);
+        findings.extend(self.inspect_subscription(watched, &subject)?);
+        if findings.is_empty() {
+            findings.push(Finding::new(Level::Good, subject, "is watched by its cursor"));
+        }
+        Ok(findings)
+    }
+
+    fn inspect_cursor_values(&mut self, watched: &WatchedTable, subject: &str) -> Result<Vec<Finding>> {
+        let now = match watched.cursor_kind {
+            CursorKind::Timestamptz => "now()".to_owned(),
+            CursorKind::Timestamp | CursorKind::Date => format!("(now() at time zone {})", literal(&self.timezone)),
+        };
+        let (table, cursor) = (&watched.table, &watched.cursor);
+        let statement = format!(
+            "select (select count(*) from (select 1 from {table} as t0 where {cursor} is null limit {COUNT_LIMIT}) n),
+                    (select count(*) from (select 1 from {table} as t0 where {cursor} > {now} + {AHEAD}
+                                            limit {COUNT_LIMIT}) a)"
+        );
+        let row =
+            self.in_snapshot(&format!("count rows of {subject}"), |client| client.query_typed_one(&statement, &[]))?;
+        let mut findings = Vec::new();
+        for (place, what, cure) in [
+            (0, "have no cursor value: they come in with full loads only", "fill the column and make it not null"),
+            (1, "have a cursor ahead of now: they are read by every poll until then", "correct the writer's clock"),
+        ] {
+            let count: i64 = row.get(place);
+            if count > 0 {
+                let many = if count == COUNT_LIMIT { "or more " } else { "" };
+                findings.push(
+                    Finding::new(Level::Warning, subject, format!("{count} {many}rows {what}")).cure(cure),
+                );
+            }
+        }
+        Ok(findings)
+    }
+
+    /// A poll reads by the cursor: without an index on it, it reads the whole table.
+    fn inspect_index(&mut self, watched: &WatchedTable, subject: &str) -> Result<Option<Finding>> {
+        let column = &watched.cursor_column;
+        let found = self
+            .client
+            .query_typed(
+                "select 1
+                   from pg_catalog.pg_index i
+                   join pg_catalog.pg_class c on c.oid = i.indrelid
+                   join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+                   join pg_catalog.pg_attribute a on a.attrelid = c.oid and a.attnum = i.indkey[0]
+                  where n.nspname = $1 and c.relname = $2 and a.attname = $3
+                    and i.indisvalid and i.indpred is null",
+                &[
+                    (&watched.name.schema, Type::TEXT),
+                    (&watched.name.name, Type::TEXT),
+                    (column, Type::TEXT),
+                ],
+            )
+            .map_err(|error| classify(&error, format!("cannot read the indexes of {subject}")))?;
+        if !found.is_empty() || !watched.has_xmin {
+            return Ok(None);
+        }
+        let mut columns = vec![name(column)];
+        columns.extend(watched.key.iter().filter_map(|key| key.expression.strip_prefix("t0.").map(str::to_owned)));
+        columns.dedup();
+        columns.retain(|column| column != "ctid" && column != "tableoid");
+        Ok(Some(
+            Finding::new(Level::Warning, subject, "has no index on its cursor, so every poll reads the whole table")
+                .cure(format!(
+                    "create index concurrently on {} ({})",
+                    table(&watched.name),
+                    columns.join(", ")
+                )),
+        ))
+    }
+
+    /// Logical replication's apply keeps the origin's cursor values: rows arrive with an old one.
+    fn inspect_subscription(&mut self, watched: &WatchedTable, subject: &str) -> Result<Option<Finding>> {
+        let found = self
+            .client
+            .query_typed(
+                "select 1
+                   from pg_catalog.pg_subscription_rel s
+                   join pg_catalog.pg_class c on c.oid = s.srrelid
+                   join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+                  where n.nspname = $1 and c.relname = $2",
+                &[(&watched.name.schema, Type::TEXT), (&watched.name.name, Type::TEXT)],
+            )
+            .map_err(|error| classify(&error, format!("cannot read the subscriptions of {subject}")))?;
+        Ok((!found.is_empty()).then(|| {
+            Finding::new(
+                Level::Warning,
+                subject,
+                "is filled by a subscription, which writes rows with the origin's older cursor values",
+            )
+            .cure("set the cursor in an `enable always` trigger on this side")
+        }))
+    }
+}

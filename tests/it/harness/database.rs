@@ -1,0 +1,275 @@
+//! A database of the test's own on the shared server, or a whole server of its own that it may stop and kill.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use postgres::{Client, NoTls};
+use tempfile::TempDir;
+
+use super::{service, unique};
+
+/// A database that is dropped at the end of the test.
+pub struct Database {
+    pub name: String,
+    host: String,
+    port: String,
+    user: String,
+    password: String,
+}
+
+impl Database {
+    /// Makes an empty database on the shared server.
+    pub fn new(label: &str) -> Self {
+        let database = Self {
+            name: unique(label),
+            host: service("PG_DSN__HOST"),
+            port: service("PG_DSN__PORT"),
+            user: service("PG_DSN__USER"),
+            password: service("PG_DSN__PASSWORD"),
+        };
+        let name = &database.name;
+        database.connect_to("postgres").batch_execute(&format!("create database {name}")).unwrap();
+        database
+    }
+
+    /// A database with the movies schema and `film_count` generated films.
+    pub fn with_films(label: &str, film_count: u32) -> Self {
+        let database = Self::new(label);
+        database.run_sql_file(&project_path("dev/sample.sql"), &[("films", &film_count.to_string())]);
+        database
+    }
+
+    /// A new connection.
+    pub fn connect(&self) -> Client {
+        self.connect_to(&self.name)
+    }
+
+    /// A new connection as another role (which has the password `pgsluice`).
+    pub fn connect_as(&self, user: &str) -> Client {
+        Client::connect(&self.dsn(&self.name, user, "pgsluice"), NoTls).unwrap()
+    }
+
+    /// Runs statements on a connection of their own.
+    pub fn execute(&self, sql: &str) {
+        self.connect().batch_execute(sql).unwrap_or_else(|error| panic!("{sql}: {error:?}"));
+    }
+
+    /// Runs a file of statements with psql.
+    pub fn run_sql_file(&self, path: &Path, variables: &[(&str, &str)]) {
+        let mut psql = self.psql();
+        for (name, value) in variables {
+            psql.args(["-v", &format!("{name}={value}")]);
+        }
+        let output = psql.arg("-f").arg(path).output().unwrap();
+        assert!(output.status.success(), "{}: {}", path.display(), String::from_utf8_lossy(&output.stderr));
+    }
+
+    /// Runs a gzipped dump with psql.
+    pub fn run_gzipped(&self, path: &Path) {
+        let unpacked = Command::new("gunzip").arg("-c").arg(path).output().unwrap();
+        assert!(unpacked.status.success(), "cannot unpack {}", path.display());
+        let mut psql = self.psql().stdin(Stdio::piped()).spawn().unwrap();
+        psql.stdin.take().unwrap().write_all(&unpacked.stdout).unwrap();
+        let output = psql.wait_with_output().unwrap();
+        assert!(output.status.success(), "{}: {}", path.display(), String::from_utf8_lossy(&output.stderr));
+    }
+
+    /// The settings by which the program reaches this database.
+    pub fn settings(&self) -> Vec<(String, String)> {
+        [
+            ("PG_DSN__HOST", &self.host),
+            ("PG_DSN__PORT", &self.port),
+            ("PG_DSN__USER", &self.user),
+            ("PG_DSN__PASSWORD", &self.password),
+            ("PG_DSN__DBNAME", &self.name),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.clone()))
+        .into()
+    }
+
+    /// Drops the database now (and lets `Drop` find nothing).
+    pub fn drop_now(&self) {
+        self.connect_to("postgres")
+            .batch_execute(&format!("drop database if exists {} with (force)", self.name))
+            .unwrap();
+    }
+
+    /// Makes the database anew, empty, under the same name.
+    pub fn create_again(&self) {
+        self.connect_to("postgres").batch_execute(&format!("create database {}", self.name)).unwrap();
+    }
+
+    fn psql(&self) -> Command {
+        let mut psql = Command::new("psql");
+        psql.args(["-X", "-q", "-v", "ON_ERROR_STOP=1", "-h", &self.host, "-p", &self.port, "-U", &self.user])
+            .args(["-d", &self.name])
+            .env("PGPASSWORD", &self.password)
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
+        psql
+    }
+
+    fn connect_to(&self, name: &str) -> Client {
+        Client::connect(&self.dsn(name, &self.user, &self.password), NoTls).unwrap()
+    }
+
+    fn dsn(&self, name: &str, user: &str, password: &str) -> String {
+        format!("host={} port={} user={user} password={password} dbname={name}", self.host, self.port)
+    }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        let dropped = Client::connect(&self.dsn("postgres", &self.user, &self.password), NoTls).and_then(
+            |mut client| client.batch_execute(&format!("drop database if exists {} with (force)", self.name)),
+        );
+        if let Err(error) = dropped {
+            eprintln!("database {} stays behind: {error}", self.name);
+        }
+    }
+}
+
+/// A PostgreSQL server of the test's own, which it may stop, start and kill.
+pub struct Cluster {
+    directory: TempDir,
+    port: String,
+    run_as: Option<&'static str>,
+}
+
+impl Cluster {
+    /// Makes and starts a server; `settings` are lines of its postgresql.conf.
+    pub fn new(settings: &[&str]) -> Self {
+        // PostgreSQL refuses to run as root.
+        let is_root = Command::new("id").arg("-u").output().unwrap().stdout == b"0\n";
+        let directory = tempfile::Builder::new().prefix("pgsluice-cluster").tempdir_in("/tmp").unwrap();
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port().to_string();
+        drop(listener);
+        let cluster = Self { directory, port, run_as: is_root.then_some("nobody") };
+        if is_root {
+            let status = Command::new("chown").arg("nobody").arg(cluster.directory.path()).status().unwrap();
+            assert!(status.success());
+        }
+        std::fs::write(cluster.directory.path().join("password"), "pgsluice").unwrap();
+        let data = cluster.data();
+        let password = cluster.directory.path().join("password");
+        cluster.tool(
+            "initdb",
+            &["-D", &data, "-U", "pgsluice", "-A", "scram-sha-256", "-N", "--pwfile", password.to_str().unwrap()],
+        );
+        let mut conf = std::fs::OpenOptions::new()
+            .append(true)
+            .open(Path::new(&data).join("postgresql.conf"))
+            .unwrap();
+        let socket = cluster.directory.path().display().to_string();
+        writeln!(conf, "port = {}\nlisten_addresses = '127.0.0.1'", cluster.port).unwrap();
+        writeln!(conf, "unix_socket_directories = '{socket}'\nfsync = off").unwrap();
+        writeln!(conf, "max_prepared_transactions = 10\nwal_level = logical").unwrap();
+        for line in settings {
+            writeln!(conf, "{line}").unwrap();
+        }
+        cluster.start();
+        cluster
+    }
+
+    /// Starts the server and waits for it.
+    pub fn start(&self) {
+        let log = self.directory.path().join("log");
+        self.tool("pg_ctl", &["-D", &self.data(), "-l", log.to_str().unwrap(), "-w", "start"]);
+    }
+
+    /// Stops the server; `immediate` is a crash.
+    pub fn stop(&self, mode: &str) {
+        self.tool("pg_ctl", &["-D", &self.data(), "-m", mode, "-w", "stop"]);
+    }
+
+    /// A database on this server; it goes with the server.
+    pub fn database(&self, name: &str) -> Database {
+        let database = self.future_database(name);
+        database.create_again();
+        database
+    }
+
+    /// The same before it exists.
+    pub fn future_database(&self, name: &str) -> Database {
+        Database {
+            name: name.to_owned(),
+            host: "127.0.0.1".to_owned(),
+            port: self.port.clone(),
+            user: "pgsluice".to_owned(),
+            password: "pgsluice".to_owned(),
+        }
+    }
+
+    fn data(&self) -> String {
+        self.directory.path().join("data").display().to_string()
+    }
+
+    fn tool(&self, name: &str, arguments: &[&str]) {
+        let path = PathBuf::from(service("PG_BIN")).join(name);
+        let mut command = match self.run_as {
+            Some(user) => {
+                let mut command = Command::new("runuser");
+                command.args(["-u", user, "--"]).arg(path);
+                command
+            }
+            None => Command::new(path),
+        };
+        // A server that is started must not hold a pipe of ours open.
+        let log = std::fs::File::create(self.directory.path().join(format!("{name}.out"))).unwrap();
+        let status = command
+            .args(arguments)
+            .current_dir(self.directory.path())
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .status()
+            .unwrap();
+        let said = std::fs::read_to_string(self.directory.path().join(format!("{name}.out"))).unwrap();
+        assert!(status.success(), "{name} {arguments:?}: {said}");
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        let path = PathBuf::from(service("PG_BIN")).join("pg_ctl");
+        let mut command = match self.run_as {
+            Some(user) => {
+                let mut command = Command::new("runuser");
+                command.args(["-u", user, "--"]).arg(path);
+                command
+            }
+            None => Command::new(path),
+        };
+        let _ = command
+            .args(["-D", &self.data(), "-m", "immediate", "-w", "stop"])
+            .current_dir("/")
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status();
+    }
+}
+
+/// A file of the project.
+fn project_path(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+/// A dump of the movies database that is not part of the project, or nothing (said so) where it is missing.
+pub fn shared_movies(file: &str) -> Option<PathBuf> {
+    let path = match std::env::var_os("PGSLUICE_MOVIES") {
+        Some(folder) => PathBuf::from(folder).join(file),
+        None => project_path("../shared/movies").join(file),
+    };
+    if !path.exists() {
+        eprintln!("skipped: {file} is not here (PGSLUICE_MOVIES names the folder of the movies dumps)");
+        return None;
+    }
+    Some(path)
+}
+
+/// The movies schema without rows.
+pub fn film_schema(database: &Database) {
+    database.run_sql_file(&project_path("dev/sample.sql"), &[("films", "0")]);
+}

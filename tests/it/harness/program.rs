@@ -1,0 +1,233 @@
+//! The program under test, run as its users run it.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Read};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use super::{Database, Index};
+
+/// How long a command of a test may take: far more than any needs, so that only a hang reaches it.
+const LIMIT: Duration = Duration::from_secs(120);
+
+/// The program with its settings and a state of its own.
+pub struct Program {
+    settings: BTreeMap<String, String>,
+    folder: TempDir,
+}
+
+impl Program {
+    /// The program between a database and an index.
+    pub fn new(database: &Database, index: &Index) -> Self {
+        let folder = TempDir::new().unwrap();
+        let mut settings: BTreeMap<String, String> = BTreeMap::new();
+        settings.extend(database.settings());
+        settings.extend(index.settings());
+        let mut program = Self { settings, folder };
+        program.set("STORAGE_SUBDIR", program.state().to_str().unwrap());
+        program.set("REQUEST_INTERVAL", "0.1");
+        program.set("RETRY_DEADLINE", "20");
+        program
+    }
+
+    /// Sets a setting.
+    pub fn set(&mut self, name: &str, value: &str) -> &mut Self {
+        self.settings.insert(name.to_owned(), value.to_owned());
+        self
+    }
+
+    /// Takes a setting away.
+    pub fn unset(&mut self, name: &str) -> &mut Self {
+        self.settings.remove(name);
+        self
+    }
+
+    /// The folder of the state.
+    pub fn state(&self) -> PathBuf {
+        self.folder.path().join("state")
+    }
+
+    /// The working directory: what is written here (a definition, a `.env`) is found by a relative path.
+    pub fn folder(&self) -> PathBuf {
+        self.folder.path().to_owned()
+    }
+
+    /// Writes a file into the working directory.
+    pub fn write(&self, name: &str, content: &str) -> PathBuf {
+        let path = self.folder.path().join(name);
+        std::fs::write(&path, content).unwrap();
+        path
+    }
+
+    /// Forgets everything, as when the state is lost.
+    pub fn lose_state(&self) {
+        std::fs::remove_dir_all(self.state()).unwrap();
+    }
+
+    /// Starts a command in the background.
+    pub fn start(&self, arguments: &[&str]) -> Running {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_pgsluice"))
+            .args(arguments)
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("RUST_LOG", std::env::var("RUST_LOG").unwrap_or_else(|_| "info".to_owned()))
+            .envs(&self.settings)
+            .current_dir(self.folder.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let log = Arc::new(Mutex::new(String::new()));
+        let reader = {
+            let log = Arc::clone(&log);
+            let stderr = BufReader::new(child.stderr.take().unwrap());
+            std::thread::spawn(move || {
+                for line in stderr.lines().map_while(Result::ok) {
+                    let mut log = log.lock().unwrap();
+                    log.push_str(&line);
+                    log.push('\n');
+                }
+            })
+        };
+        let stdout = {
+            let mut stdout = child.stdout.take().unwrap();
+            std::thread::spawn(move || {
+                let mut text = String::new();
+                let _ = stdout.read_to_string(&mut text);
+                text
+            })
+        };
+        Running { child, log, reader: Some(reader), stdout: Some(stdout) }
+    }
+
+    /// Runs a command to its end.
+    pub fn command(&self, arguments: &[&str]) -> Finished {
+        self.start(arguments).finish()
+    }
+
+    /// `pgsluice once`, which must end with 0.
+    pub fn once(&self) -> Finished {
+        let finished = self.command(&["once"]);
+        assert_eq!(finished.code, 0, "{}", finished.log);
+        finished
+    }
+
+    /// `pgsluice run`, after it has caught up.
+    pub fn run(&self) -> Running {
+        let running = self.start(&["run"]);
+        running.wait_for_log("caught up");
+        running
+    }
+}
+
+/// A command under way; it is killed when dropped.
+pub struct Running {
+    child: Child,
+    log: Arc<Mutex<String>>,
+    reader: Option<JoinHandle<()>>,
+    stdout: Option<JoinHandle<String>>,
+}
+
+impl Running {
+    /// What it has logged so far.
+    pub fn log(&self) -> String {
+        self.log.lock().unwrap().clone()
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits for a text in its log.
+    pub fn wait_for_log(&self, text: &str) {
+        let began = Instant::now();
+        while !self.log().contains(text) {
+            assert!(began.elapsed() < LIMIT, "no `{text}` in the log:\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Sends a signal, by its name without SIG.
+    pub fn signal(&self, name: &str) {
+        let status = Command::new("kill").args([&format!("-{name}"), &self.child.id().to_string()]).status().unwrap();
+        assert!(status.success());
+    }
+
+    /// Whether it still runs.
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
+    /// Kills it, as `kill -9` does.
+    pub fn kill(mut self) -> Finished {
+        let _ = self.child.kill();
+        self.collect()
+    }
+
+    /// Asks it to end and waits.
+    pub fn terminate(self) -> Finished {
+        self.signal("TERM");
+        self.finish()
+    }
+
+    /// Waits for its end.
+    pub fn finish(mut self) -> Finished {
+        let log = Arc::clone(&self.log);
+        let mut ended = false;
+        let began = Instant::now();
+        while !ended {
+            ended = self.child.try_wait().unwrap().is_some();
+            assert!(began.elapsed() < LIMIT, "the command does not end:\n{}", log.lock().unwrap());
+            if !ended {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        }
+        self.collect()
+    }
+
+    fn collect(&mut self) -> Finished {
+        let status = self.child.wait().unwrap();
+        if let Some(reader) = self.reader.take() {
+            reader.join().unwrap();
+        }
+        let output = self.stdout.take().map(|stdout| stdout.join().unwrap()).unwrap_or_default();
+        Finished { code: status.code().unwrap_or(-1), log: self.log(), output }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if matches!(self.child.try_wait(), Ok(None)) {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+    }
+}
+
+/// A command that has ended.
+#[derive(Debug)]
+pub struct Finished {
+    /// Its exit code; -1 when a signal ended it.
+    pub code: i32,
+    /// What it wrote to stderr.
+    pub log: String,
+    /// What it wrote to stdout.
+    pub output: String,
+}
+
+impl Finished {
+    /// Fails unless it ended with `code` and said `text` in its log.
+    pub fn assert_failed(&self, code: i32, text: &str) {
+        assert_eq!(self.code, code, "{}", self.log);
+        assert!(self.log.contains(text), "no `{text}` in:\n{}", self.log);
+        assert!(!self.log.contains("panicked"), "{}", self.log);
+    }
+}
+
