@@ -5,6 +5,9 @@
 
 pub mod error;
 
+pub(crate) mod alias;
+pub(crate) mod suggestion;
+
 pub mod backoff;
 pub mod batch;
 pub mod cell;
@@ -14,6 +17,8 @@ pub mod key;
 pub mod plan;
 pub mod rows;
 pub mod shutdown;
+
+pub mod settings;
 
 pub mod definition;
 
