@@ -5,6 +5,9 @@
 
 pub mod error;
 
+pub(crate) mod alias;
+pub(crate) mod suggestion;
+
 pub mod backoff;
 pub mod batch;
 pub mod cell;

@@ -1,0 +1,471 @@
+//! The settings: what an operator says by environment variables and a `.env`.
+//!
+//! Reading has two steps: raw structs that mirror what was written, and the checked [`Settings`] built from them. The
+//! rest of the program sees only the second. Everything that is wrong is said at once, with the setting, its value
+//! (never a secret's) and what would be right.
+
+mod connection;
+mod dsn;
+mod elastic;
+mod environment;
+mod secret;
+mod source;
+mod table;
+mod value;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use crate::alias;
+use crate::error::{Error, Result};
+use crate::settings::value::{Problems, bytes, count, given, instant, seconds};
+
+pub use elastic::{Credentials, DEFAULT_REQUEST_TIMEOUT, ElasticSettings};
+pub use environment::Variables;
+pub use secret::Secret;
+pub use source::{SourceSettings, SslMode};
+pub use table::{SETTINGS, Setting};
+
+/// Where the state lies by default: beside the process, ignored by version control.
+pub const DEFAULT_STORAGE_DIR: &str = "state";
+
+/// Root rows of a batch: between 1,000 and 5,000 the measured speed is the same, and 2,000 keeps retries small.
+pub const DEFAULT_CHUNK_SIZE: usize = 2_000;
+
+/// Bytes of a batch's rows: several batches are in memory at once, and more gains nothing.
+pub const DEFAULT_BATCH_BYTES: usize = 16 << 20;
+
+/// Bytes of a bulk request: Elasticsearch's own advice begins at 5 to 15 MB and warns of more.
+pub const DEFAULT_BULK_BYTES: usize = 5 << 20;
+
+/// Bytes of one document: half of what a server takes as a request by default (`http.max_content_length`, 100 MB).
+pub const DEFAULT_DOCUMENT_MAX_BYTES: usize = 50 << 20;
+
+/// Batches before each stage: one that is worked off and one that is ready next.
+pub const DEFAULT_CHANNEL_CAPACITY: usize = 2;
+
+/// Between the beginnings of polls: changes are seen within a second or two, and a poll of an idle table is cheap.
+pub const DEFAULT_REQUEST_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How old a written cursor may be: clocks of applications are rarely further apart, and the remembered rows make it
+/// nearly free.
+pub const DEFAULT_CURSOR_SKEW: Duration = Duration::from_secs(10);
+
+/// The fixed window where running transactions cannot be seen: longer than transactions of applications usually are.
+pub const DEFAULT_LOOKBACK: Duration = Duration::from_secs(900);
+
+/// How long `once` waits: longer than a restart of a server, shorter than the usual interval of a cron job.
+pub const DEFAULT_RETRY_DEADLINE: Duration = Duration::from_secs(300);
+
+/// How long a statement may take: a page of keys takes milliseconds, a wrong plan on a big table minutes.
+pub const DEFAULT_STATEMENT_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// Rows that a feed remembers: some tens of megabytes at most.
+pub const DEFAULT_SEEN_MAX: usize = 200_000;
+
+/// Stale keys in the state: some hundred megabytes of SQLite at most.
+pub const DEFAULT_STALE_KEYS_MAX: u64 = 5_000_000;
+
+/// Dead letters in the state: more than anyone reads.
+pub const DEFAULT_DEAD_LETTER_MAX: usize = 10_000;
+
+/// Refusals in a row that stop the pipeline: so many are a wrong mapping, not wrong documents.
+pub const DEFAULT_DEAD_LETTER_STOP: u64 = 1_000;
+
+/// The longest time that a setting may give.
+const MONTH: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// The largest size that a setting may give; the sizes bound memory, of which there is rarely more.
+const SIZE_MAX: usize = 1 << 30;
+
+/// How the log is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Lines for people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// The checked settings.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The source.
+    pub source: SourceSettings,
+    /// The index server.
+    pub elastic: ElasticSettings,
+    /// The definition files; empty: the built-in movies.
+    pub definitions: Vec<PathBuf>,
+    /// The alias of the index, in place of the definition's.
+    pub index: Option<String>,
+    /// The directory of the state.
+    pub storage_dir: PathBuf,
+    /// The most root rows of a batch.
+    pub chunk_size: usize,
+    /// The most bytes of a batch's rows, unless a single document needs more.
+    pub batch_bytes: usize,
+    /// The most bytes of a bulk request, unless a single document needs more.
+    pub bulk_bytes: usize,
+    /// A larger document in bytes becomes a dead letter.
+    pub document_max_bytes: usize,
+    /// How many batches may wait before each stage of the pipeline.
+    pub channel_capacity: usize,
+    /// Between the beginnings of two rounds of polling.
+    pub request_interval: Duration,
+    /// How much older than its transaction's start a written cursor may be; never 0.
+    pub cursor_skew: Duration,
+    /// How far polls look back where running transactions cannot be seen.
+    pub lookback: Duration,
+    /// How long `once` waits for a server that is away.
+    pub retry_deadline: Duration,
+    /// How long one statement on the source may take.
+    pub statement_timeout: Duration,
+    /// How many delivered rows a cursor feed remembers.
+    pub seen_max: usize,
+    /// How many stale keys are kept before polling pauses.
+    pub stale_keys_max: u64,
+    /// How many dead letters are kept with their documents.
+    pub dead_letter_max: usize,
+    /// How many refusals in a row stop the pipeline.
+    pub dead_letter_stop: u64,
+    /// The first load takes root rows whose cursor is at or after this instant, in microseconds since 1970.
+    pub initial_timestamp: Option<i64>,
+    /// How the log is written.
+    pub log_format: LogFormat,
+    /// What the operator should know, though nothing is wrong.
+    pub notices: Vec<String>,
+}
+
+/// What was written, without the parts of the source and the index server.
+#[derive(Deserialize)]
+struct Raw {
+    definition: Option<String>,
+    storage_subdir: Option<String>,
+    chunk_size: Option<String>,
+    batch_bytes: Option<String>,
+    bulk_bytes: Option<String>,
+    document_max_bytes: Option<String>,
+    channel_capacity: Option<String>,
+    request_interval: Option<String>,
+    cursor_skew: Option<String>,
+    lookback: Option<String>,
+    retry_deadline: Option<String>,
+    statement_timeout: Option<String>,
+    seen_max: Option<String>,
+    stale_keys_max: Option<String>,
+    dead_letter_max: Option<String>,
+    dead_letter_stop: Option<String>,
+    initial_timestamp: Option<String>,
+    log_format: Option<String>,
+}
+
+impl Settings {
+    /// Reads the settings from the environment and from a `.env` in the working directory.
+    ///
+    /// # Errors
+    /// Everything that is wrong, in one error.
+    pub fn load() -> Result<Self> {
+        Self::from_variables(environment::read(std::env::vars_os(), Path::new(".env"))?)
+    }
+
+    /// Checks the settings that are written in `variables`; names that are none of ours are passed over.
+    ///
+    /// # Errors
+    /// Everything that is wrong, in one error.
+    pub fn from_variables(variables: Variables) -> Result<Self> {
+        let mut notices = environment::near_misses(&variables);
+        // Names are compared without case from here on, so only ours, as they are listed, may pass.
+        let known: Variables = table::known_names()
+            .filter_map(|name| variables.get(&name).map(|value| (name, value.clone())))
+            .collect();
+        let mut problems = Problems::default();
+        let source = source::check(read_raw(&known, "")?, read_raw(&known, "PG_DSN__")?, &mut problems);
+        let raw_elastic: elastic::RawElastic = read_raw(&known, "ELASTIC_")?;
+        let index = given(raw_elastic.index.clone());
+        let elastic = elastic::check(raw_elastic, &mut problems, &mut notices);
+        let Raw {
+            definition,
+            storage_subdir,
+            chunk_size,
+            batch_bytes,
+            bulk_bytes,
+            document_max_bytes,
+            channel_capacity,
+            request_interval,
+            cursor_skew,
+            lookback,
+            retry_deadline,
+            statement_timeout,
+            seen_max,
+            stale_keys_max,
+            dead_letter_max,
+            dead_letter_stop,
+            initial_timestamp,
+            log_format,
+        } = read_raw(&known, "")?;
+
+        let definitions = definitions(definition, &mut problems);
+        if let Some(index) = &index {
+            if let Some(problem) = alias::problem_with(index) {
+                problems.wrong("ELASTIC_INDEX", index, problem);
+            }
+            if definitions.len() > 1 {
+                problems.wrong(
+                    "ELASTIC_INDEX",
+                    index,
+                    "which cannot be the index of several definitions, set `index` in each",
+                );
+            }
+        }
+        let long = Duration::from_millis(1)..=MONTH;
+        let checked = Self {
+            definitions,
+            index,
+            storage_dir: given(storage_subdir)
+                .map_or_else(|| PathBuf::from(DEFAULT_STORAGE_DIR), PathBuf::from),
+            chunk_size: problems.take("CHUNK_SIZE", chunk_size, DEFAULT_CHUNK_SIZE, count(1..=100_000)),
+            batch_bytes: problems.take(
+                "BATCH_BYTES",
+                batch_bytes,
+                DEFAULT_BATCH_BYTES,
+                bytes(1 << 10..=SIZE_MAX),
+            ),
+            bulk_bytes: problems.take(
+                "BULK_BYTES",
+                bulk_bytes,
+                DEFAULT_BULK_BYTES,
+                bytes(1 << 10..=SIZE_MAX),
+            ),
+            document_max_bytes: problems.take(
+                "DOCUMENT_MAX_BYTES",
+                document_max_bytes,
+                DEFAULT_DOCUMENT_MAX_BYTES,
+                bytes(1 << 10..=SIZE_MAX),
+            ),
+            channel_capacity: problems.take(
+                "CHANNEL_CAPACITY",
+                channel_capacity,
+                DEFAULT_CHANNEL_CAPACITY,
+                count(1..=1_000),
+            ),
+            request_interval: problems.take(
+                "REQUEST_INTERVAL",
+                request_interval,
+                DEFAULT_REQUEST_INTERVAL,
+                seconds(long.clone()),
+            ),
+            cursor_skew: problems
+                .take("CURSOR_SKEW", cursor_skew, DEFAULT_CURSOR_SKEW, |text| skew(text, long.clone())),
+            lookback: problems.take("LOOKBACK", lookback, DEFAULT_LOOKBACK, seconds(long.clone())),
+            retry_deadline: problems.take(
+                "RETRY_DEADLINE",
+                retry_deadline,
+                DEFAULT_RETRY_DEADLINE,
+                seconds(Duration::ZERO..=MONTH),
+            ),
+            statement_timeout: problems.take(
+                "STATEMENT_TIMEOUT",
+                statement_timeout,
+                DEFAULT_STATEMENT_TIMEOUT,
+                seconds(long),
+            ),
+            seen_max: problems.take("SEEN_MAX", seen_max, DEFAULT_SEEN_MAX, count(0..=100_000_000)),
+            stale_keys_max: problems.take(
+                "STALE_KEYS_MAX",
+                stale_keys_max,
+                DEFAULT_STALE_KEYS_MAX,
+                count(1..=1_000_000_000),
+            ),
+            dead_letter_max: problems.take(
+                "DEAD_LETTER_MAX",
+                dead_letter_max,
+                DEFAULT_DEAD_LETTER_MAX,
+                count(1..=10_000_000),
+            ),
+            dead_letter_stop: problems.take(
+                "DEAD_LETTER_STOP",
+                dead_letter_stop,
+                DEFAULT_DEAD_LETTER_STOP,
+                count(1..=1_000_000_000),
+            ),
+            initial_timestamp: problems
+                .take("INITIAL_TIMESTAMP", initial_timestamp, None, |text| instant(text).map(Some)),
+            log_format: problems.take("LOG_FORMAT", log_format, LogFormat::Text, log_format_named),
+            source,
+            elastic,
+            notices,
+        };
+        if problems.0.is_empty() {
+            return Ok(checked);
+        }
+        Err(Error::wrong(format!("the settings are wrong: {}", problems.0.join("; ")))
+            .hint(".env.example lists every setting with its default"))
+    }
+}
+
+/// Fills a raw struct from the variables with `prefix`, which its fields leave out.
+fn read_raw<T: serde::de::DeserializeOwned>(known: &Variables, prefix: &str) -> Result<T> {
+    let pairs = known.iter().map(|(name, value)| (name.clone(), value.clone()));
+    // Every field is an optional text, so nothing can fail to be read; what fails is a mistake of ours.
+    envy::prefixed(prefix)
+        .from_iter(pairs)
+        .map_err(|error| Error::wrong(format!("cannot read the settings {prefix}…")).because(error))
+}
+
+fn definitions(written: Option<String>, problems: &mut Problems) -> Vec<PathBuf> {
+    let Some(written) = given(written) else { return Vec::new() };
+    let files: Vec<PathBuf> = written.split(',').map(|file| PathBuf::from(file.trim())).collect();
+    if files.iter().any(|file| file.as_os_str().is_empty()) {
+        problems.wrong("DEFINITION", &written, "write files separated by single commas");
+    }
+    if files.iter().enumerate().any(|(position, file)| files[..position].contains(file)) {
+        problems.wrong("DEFINITION", &written, "which names a file twice");
+    }
+    files
+}
+
+fn skew(text: &str, allowed: std::ops::RangeInclusive<Duration>) -> Result<Duration, String> {
+    if seconds(Duration::ZERO..=Duration::ZERO)(text).is_ok() {
+        return Err(
+            "which would lose rows whose cursor was set a moment before their transaction began; write more than 0".to_owned()
+        );
+    }
+    seconds(allowed)(text)
+}
+
+fn log_format_named(text: &str) -> Result<LogFormat, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "text" => Ok(LogFormat::Text),
+        "json" => Ok(LogFormat::Json),
+        _ => Err("write text or json".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    pub(super) fn variables(pairs: &[(&str, &str)]) -> Variables {
+        pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    }
+
+    fn with(pairs: &[(&str, &str)]) -> Result<Settings> {
+        let mut all = variables(&[
+            ("PG_DSN", "postgresql://u:pg-secret@h/db"),
+            ("ELASTIC_URL", "http://localhost:9200"),
+        ]);
+        all.extend(variables(pairs));
+        Settings::from_variables(all)
+    }
+
+    #[test]
+    fn the_listed_defaults_are_the_real_ones() {
+        let listed: Vec<(&str, &str)> = SETTINGS
+            .iter()
+            .filter(|setting| !["PG_DSN", "ELASTIC_URL"].contains(&setting.name))
+            .map(|setting| (setting.name, setting.default))
+            .collect();
+        assert_eq!(format!("{:?}", with(&listed).unwrap()), format!("{:?}", with(&[]).unwrap()));
+    }
+
+    #[test]
+    fn every_listed_setting_is_read() {
+        for setting in SETTINGS.iter().filter(|setting| !setting.default.is_empty()) {
+            let error = with(&[(setting.name, "?")]);
+            if setting.name != "STORAGE_SUBDIR" {
+                assert!(error.unwrap_err().to_string().contains(&format!("{} is \"?\"", setting.name)));
+            }
+        }
+        let settings = with(&[
+            ("DEFINITION", "a.toml, b.toml"),
+            ("STORAGE_SUBDIR", "/var/lib/pgsluice"),
+            ("CHUNK_SIZE", "500"),
+            ("BULK_BYTES", "512k"),
+            ("REQUEST_INTERVAL", "0.1"),
+            ("INITIAL_TIMESTAMP", "2021-06-16T20:14:09.221855Z"),
+            ("LOG_FORMAT", "json"),
+        ])
+        .unwrap();
+        assert_eq!(settings.definitions, [PathBuf::from("a.toml"), PathBuf::from("b.toml")]);
+        assert_eq!(settings.storage_dir, Path::new("/var/lib/pgsluice"));
+        assert_eq!((settings.chunk_size, settings.bulk_bytes), (500, 512 << 10));
+        assert_eq!(settings.request_interval, Duration::from_millis(100));
+        assert_eq!(settings.initial_timestamp, Some(1_623_874_449_221_855));
+        assert_eq!(settings.log_format, LogFormat::Json);
+        assert_eq!(with(&[("ELASTIC_INDEX", "films")]).unwrap().index.as_deref(), Some("films"));
+    }
+
+    #[test]
+    fn each_wrong_value_is_named_with_what_would_be_right() {
+        for (name, value, problem) in [
+            ("CHUNK_SIZE", "many", "CHUNK_SIZE is \"many\", write a whole number from 1 to 100000"),
+            ("CHUNK_SIZE", "0", "CHUNK_SIZE is \"0\", write a whole number from 1 to 100000"),
+            (
+                "BULK_BYTES",
+                "5TB",
+                "BULK_BYTES is \"5TB\", write a size such as 5MiB, from 1024 to 1073741824 bytes",
+            ),
+            ("REQUEST_INTERVAL", "1s", "REQUEST_INTERVAL is \"1s\", write seconds from 0.001 to 2592000"),
+            (
+                "CURSOR_SKEW",
+                "0.0",
+                "CURSOR_SKEW is \"0.0\", which would lose rows whose cursor was set a moment before their transaction began; write more than 0",
+            ),
+            (
+                "DEAD_LETTER_STOP",
+                "-1",
+                "DEAD_LETTER_STOP is \"-1\", write a whole number from 1 to 1000000000",
+            ),
+            (
+                "INITIAL_TIMESTAMP",
+                "yesterday",
+                "INITIAL_TIMESTAMP is \"yesterday\", write an instant in the years 1 to 9999 as 2021-06-16T20:14:09Z or in seconds since 1970, with at most six digits behind the second",
+            ),
+            ("LOG_FORMAT", "xml", "LOG_FORMAT is \"xml\", write text or json"),
+            ("DEFINITION", "a,,b", "DEFINITION is \"a,,b\", write files separated by single commas"),
+            ("DEFINITION", "a,a", "DEFINITION is \"a,a\", which names a file twice"),
+            (
+                "ELASTIC_INDEX",
+                "Movies",
+                "ELASTIC_INDEX is \"Movies\", an index name is lower case, write \"movies\"",
+            ),
+        ] {
+            let error = with(&[(name, value)]).unwrap_err();
+            assert_eq!(error.to_string(), format!("the settings are wrong: {problem}"));
+            assert_eq!(error.exit_code(), 2);
+        }
+    }
+
+    #[test]
+    fn everything_wrong_is_said_at_once() {
+        let error =
+            Settings::from_variables(variables(&[("CHUNK_SIZE", "x"), ("LOG_FORMAT", "y")])).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the settings are wrong: neither PG_DSN nor PG_DSN__HOST is set, write PG_DSN=postgresql://user@host:5432/dbname; \
+             ELASTIC_URL is not set, write ELASTIC_URL=http://host:9200; \
+             CHUNK_SIZE is \"x\", write a whole number from 1 to 100000; LOG_FORMAT is \"y\", write text or json"
+        );
+    }
+
+    #[test]
+    fn one_index_cannot_serve_two_definitions() {
+        let error = with(&[("ELASTIC_INDEX", "films"), ("DEFINITION", "a,b")]).unwrap_err();
+        assert!(error.to_string().contains("cannot be the index of several definitions"), "{error}");
+    }
+
+    #[test]
+    fn a_name_that_is_nearly_ours_is_remarked_on() {
+        let settings = with(&[("CHUNK_SIZES", "1")]).unwrap();
+        assert_eq!(settings.notices, ["CHUNK_SIZES is no setting and is not read, did you mean CHUNK_SIZE?"]);
+    }
+
+    #[test]
+    fn no_secret_is_shown() {
+        let settings = with(&[("ELASTIC_USER", "u"), ("ELASTIC_PASSWORD", "es-secret")]).unwrap();
+        let shown = format!("{settings:?}");
+        assert!(!shown.contains("secret"), "{shown}");
+    }
+}
