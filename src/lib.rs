@@ -4,17 +4,18 @@
 //! `docs/architecture.md`. Modules import one way, from the top of this list to the bottom.
 
 pub mod error;
-
-pub(crate) mod alias;
 pub(crate) mod suggestion;
 
+pub(crate) mod alias;
 pub mod backoff;
 pub mod batch;
 pub mod cell;
 pub mod checkpoint;
 pub mod document;
+pub mod faults;
 pub mod finding;
 pub mod key;
+pub mod metrics;
 pub mod plan;
 pub mod rows;
 pub mod shutdown;
@@ -23,6 +24,13 @@ pub mod settings;
 
 pub mod definition;
 
+pub mod elastic;
 pub mod postgres;
-
+pub mod store;
 pub mod transform;
+
+pub mod feed;
+
+pub mod pipeline;
+
+pub mod cli;

@@ -1,0 +1,36 @@
+//! Elasticsearch and OpenSearch: the client, the delivery of rendered batches, and the index itself.
+//!
+//! What a server's answer means is decided by functions of bytes (`response`, `judge`, `failure`, `mapping`,
+//! `index_settings`); what waits for a server is in `client`, `delivery`, `index`, `documents` and `scroll`. Nothing here
+//! knows PostgreSQL or the state. Statements about the servers were tried on Elasticsearch and OpenSearch, see
+//! `tests/elastic_facts.rs`.
+
+mod breaker;
+mod bulk;
+mod client;
+mod delivery;
+mod documents;
+mod failure;
+mod index;
+mod index_settings;
+mod judge;
+mod mapping;
+mod node;
+mod response;
+#[cfg(test)]
+mod scripted;
+mod scroll;
+mod server;
+mod tls;
+
+pub use client::Client;
+pub use delivery::{Delivered, Delivery, DeliverySettings, Refused};
+pub use documents::{RawDocument, document_count, get_documents, refresh};
+pub use index::{
+    EnsureRequest, Ensured, FoundIndex, Inspected, Step, decide, ensure_generation, inspect,
+    put_mapping_additions, put_mark,
+};
+pub use index_settings::GC_DELETES;
+pub use mapping::{MARK_FORMAT, OwnershipMark};
+pub use scroll::scroll_ids;
+pub use server::{Flavour, ServerInfo};
