@@ -27,7 +27,7 @@ die() {
 # PostgreSQL and Elasticsearch refuse to run as root; then an account that owns nothing runs them.
 if [ "$(id -u)" = 0 ]; then SERVER_USER=nobody; else SERVER_USER=$(id -un); fi
 
-# Runs a command as the server user. exec-like: no process stays in between, so $! is the server.
+# Runs a command as the server user.
 as_server() {
     if [ "$(id -u)" = 0 ]; then
         setpriv --reuid="$SERVER_USER" --regid="$(id -g "$SERVER_USER")" --clear-groups \
@@ -112,11 +112,15 @@ listener_of_port() {
     printf 'a process of another user'
 }
 
-# check_port_free NAME PORT VARIABLE
+# check_port_free NAME PORT VARIABLE: names who has the port. A server that is just stopping gets 10 seconds.
 check_port_free() {
     local listener
-    listener=$(listener_of_port "$2")
-    [ -z "$listener" ] || die "$1: port $2 is taken by $listener; stop it, or choose another port with $3=…"
+    for _ in $(seq 20); do
+        listener=$(listener_of_port "$2")
+        [ -n "$listener" ] || return 0
+        sleep 0.5
+    done
+    die "$1: port $2 is taken by $listener; stop it, or choose another port with $3=…"
 }
 
 # is_running PIDFILE FOLDER: true when the recorded process lives and is ours (ids are reused by the system).

@@ -36,14 +36,16 @@ opensearch_start() {
     # Copied, because the server user may be unable to read the project's folder.
     cp "$OS_SOURCES/Node.java" "$OS_DIR/Node.java"
     chmod a+r "$OS_DIR/Node.java"
+    rm -f "$OS_DIR/pid"
     rotate_log "$OS_DIR/server.log"
     (
         cd "$OS_DIR" || exit
-        as_server "$java" "-Xms$HEAP" "-Xmx$HEAP" -XX:+UseG1GC -XX:-UsePerfData -XX:+ExitOnOutOfMemoryError \
+        # shellcheck disable=SC2016 # the inner shell expands these: it becomes the server, so its id is the server's
+        as_server sh -c 'echo $$ >"$0"; exec "$@"' "$OS_DIR/pid" "$java" "-Xms$HEAP" "-Xmx$HEAP" -XX:+UseG1GC -XX:-UsePerfData -XX:+ExitOnOutOfMemoryError \
             -Djava.io.tmpdir="$OS_DIR/tmp" -cp "$jars/*" "$OS_DIR/Node.java" "$OPENSEARCH_PORT" "$OS_DIR/node" \
             >"$OS_DIR/server.log" 2>&1 </dev/null 9>&- &
-        echo $! >"$OS_DIR/pid"
     )
+    until [ -s "$OS_DIR/pid" ]; do sleep 0.05; done
     wait_ready opensearch "$OS_URL" "$OS_DIR/pid" "$OS_DIR/server.log"
 }
 
