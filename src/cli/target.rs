@@ -1,5 +1,7 @@
 //! What every command makes of the settings: the definition, the pipeline's settings, the limits on reading.
 
+use chrono::{DateTime, SecondsFormat, Utc};
+
 use crate::definition::{self, Definition};
 use crate::error::{Error, Result};
 use crate::pipeline::PipelineSettings;
@@ -49,4 +51,10 @@ pub(super) fn source_limits(settings: &Settings) -> SourceLimits {
         statement_timeout: settings.statement_timeout,
         initial_timestamp: settings.initial_timestamp,
     }
+}
+
+/// An instant of the state (microseconds since 1970) as people and programs read it.
+pub(super) fn instant(micros: i64) -> String {
+    DateTime::<Utc>::from_timestamp_micros(micros)
+        .map_or_else(|| micros.to_string(), |time| time.to_rfc3339_opts(SecondsFormat::Millis, true))
 }

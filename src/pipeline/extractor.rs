@@ -11,21 +11,20 @@ use crossbeam_channel::{SendTimeoutError, Sender};
 use crate::backoff::Backoff;
 use crate::batch::{Batch, Work};
 use crate::definition::Definition;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::feed::{CursorFeed, FeedLimits, Step};
 use crate::metrics::Counters;
 use crate::pipeline::clock::now_micros;
+use crate::pipeline::progress::Progress;
 use crate::pipeline::run::{Mode, PipelineSettings};
 use crate::plan::ExtractedBatch;
-use crate::postgres::{Source, SourceIdentity};
+use crate::pipeline::identity::{keep_identity, kept_identity};
+use crate::postgres::Source;
 use crate::shutdown::Shutdown;
 use crate::store::Store;
 
 /// The longest wait of the extractor in one piece: how late it can notice that something ended.
 const SLICE: Duration = Duration::from_millis(20);
-
-/// What the state keeps the source's identity under.
-pub(super) const IDENTITY: &str = "source_identity";
 
 pub(super) struct Extractor<'a> {
     pub(super) settings: &'a PipelineSettings,
@@ -38,6 +37,7 @@ pub(super) struct Extractor<'a> {
     pub(super) is_downstream_gone: &'a AtomicBool,
     pub(super) sender: Sender<ExtractedBatch>,
     pub(super) counters: &'a Counters,
+    pub(super) progress: &'a Progress,
 }
 
 /// What lives as long as one connection.
@@ -47,7 +47,7 @@ struct Connected {
 }
 
 /// Where the extractor is with its rounds of polling.
-struct Progress {
+struct Rounds {
     next_poll_at: Instant,
     is_polling: bool,
     /// Whether a round that began after our start is complete.
@@ -65,7 +65,7 @@ impl Extractor<'_> {
     pub(super) fn run(self) -> Result<()> {
         let mut backoff = Backoff::new(self.settings.retry_deadline(self.mode));
         let mut connected: Option<Connected> = None;
-        let mut progress = Progress {
+        let mut rounds = Rounds {
             next_poll_at: Instant::now(),
             is_polling: false,
             has_polled: false,
@@ -78,13 +78,13 @@ impl Extractor<'_> {
             if self.shutdown.is_requested() || self.is_downstream_gone.load(Ordering::Relaxed) {
                 return Ok(());
             }
-            match self.work(&mut connected, &mut progress) {
+            match self.work(&mut connected, &mut rounds) {
                 Ok(true) => return Ok(()),
                 Ok(false) => backoff.succeeded(),
                 Err(error) if error.is_retryable() => {
                     // A batch that was being read goes back, to be taken again with a new version.
                     connected = None;
-                    progress.is_polling = false;
+                    rounds.is_polling = false;
                     match backoff.wait_after(error, None, self.shutdown) {
                         Err(error) if error.kind() == crate::error::Kind::Interrupted => return Ok(()),
                         other => other?,
@@ -97,9 +97,7 @@ impl Extractor<'_> {
 
     fn connect(&self) -> Result<Connected> {
         let mut source = Source::connect(&self.settings.source, self.definition, self.settings.source_limits)?;
-        let kept: Option<SourceIdentity> =
-            self.store.meta(IDENTITY)?.and_then(|text| serde_json::from_str(&text).ok());
-        let server_restarted = match &kept {
+        let server_restarted = match &kept_identity(self.store)? {
             Some(kept) => {
                 source.identity().must_continue(kept)?;
                 source.identity().is_restarted_since(kept)
@@ -131,24 +129,25 @@ impl Extractor<'_> {
     }
 
     /// Does the next thing that is due; returns true when there is nothing left to do for ever.
-    fn work(&self, connected: &mut Option<Connected>, progress: &mut Progress) -> Result<bool> {
+    fn work(&self, connected: &mut Option<Connected>, rounds: &mut Rounds) -> Result<bool> {
         if connected.is_none() {
             *connected = Some(self.connect()?);
         }
         let Some(Connected { source, feed }) = connected else { return Ok(false) };
-        let polled = self.poll(source, feed, progress)?;
-        if let Some(batch) = progress.waiting.take() {
-            return self.hand_over(batch, progress);
+        let polled = self.poll(source, feed, rounds)?;
+        if let Some(batch) = rounds.waiting.take() {
+            return self.hand_over(batch, rounds);
         }
-        if let Some(batch) = self.next_batch(source, progress)? {
-            return self.read(source, batch, progress);
+        if let Some(batch) = self.next_batch(source, rounds)? {
+            return self.read(source, batch, rounds);
         }
         if polled {
             return Ok(false);
         }
-        if self.is_caught_up(progress)? {
-            if !progress.has_announced {
-                progress.has_announced = true;
+        if self.is_caught_up(rounds)? {
+            if !rounds.has_announced {
+                rounds.has_announced = true;
+                self.progress.caught_up();
                 log::info!(
                     "{}: caught up, {} documents written, {} deleted, {} refused",
                     self.definition.index,
@@ -161,28 +160,28 @@ impl Extractor<'_> {
                 return Ok(true);
             }
         }
-        self.keep_wal_position(source, progress)?;
-        let until_poll = progress.next_poll_at.saturating_duration_since(Instant::now());
+        self.keep_wal_position(source, rounds)?;
+        let until_poll = rounds.next_poll_at.saturating_duration_since(Instant::now());
         self.shutdown.wait(until_poll.min(SLICE));
         Ok(false)
     }
 
     /// Does one step of a round that is due or under way; returns whether it read a page.
-    fn poll(&self, source: &mut Source, feed: &mut CursorFeed, progress: &mut Progress) -> Result<bool> {
-        if !progress.is_polling {
-            let is_over = self.mode == Mode::Once && progress.has_polled;
-            if is_over || Instant::now() < progress.next_poll_at {
+    fn poll(&self, source: &mut Source, feed: &mut CursorFeed, rounds: &mut Rounds) -> Result<bool> {
+        if !rounds.is_polling {
+            let is_over = self.mode == Mode::Once && rounds.has_polled;
+            if is_over || Instant::now() < rounds.next_poll_at {
                 return Ok(false);
             }
-            progress.is_polling = true;
-            progress.next_poll_at = Instant::now() + self.settings.request_interval;
+            rounds.is_polling = true;
+            rounds.next_poll_at = Instant::now() + self.settings.request_interval;
         }
         match feed.step(source, self.store, now_micros())? {
             Step::Working => Ok(true),
             Step::Paused => Ok(false),
             Step::Complete => {
-                progress.is_polling = false;
-                progress.has_polled = true;
+                rounds.is_polling = false;
+                rounds.has_polled = true;
                 self.counters.polls.add(1);
                 Ok(false)
             }
@@ -190,8 +189,8 @@ impl Extractor<'_> {
     }
 
     /// Takes the next batch: stale keys and ranges of a full load in turns.
-    fn next_batch(&self, source: &mut Source, progress: &mut Progress) -> Result<Option<Batch>> {
-        let keys_first = progress.took_range;
+    fn next_batch(&self, source: &mut Source, rounds: &mut Rounds) -> Result<Option<Batch>> {
+        let keys_first = rounds.took_range;
         for attempt in [keys_first, !keys_first] {
             let batch = if attempt {
                 self.store.take(self.generation, self.settings.source_limits.chunk_size, now_micros())?
@@ -199,7 +198,7 @@ impl Extractor<'_> {
                 self.next_range(source)?
             };
             if batch.is_some() {
-                progress.took_range = !attempt;
+                rounds.took_range = !attempt;
                 return Ok(batch);
             }
         }
@@ -211,37 +210,33 @@ impl Extractor<'_> {
         if load.finished {
             return Ok(None);
         }
-        if let Some(batch) = self.store.take_open_range(self.generation)? {
+        if let Some(batch) = self.store.take_open_range(self.generation, now_micros())? {
             return Ok(Some(batch));
         }
         if !load.reached_end {
             let high = source.cut_range(load.frontier.as_ref(), self.settings.source_limits.chunk_size)?;
-            return self.store.take_range(self.generation, high).map(Some);
+            return self.store.take_range(self.generation, high, now_micros()).map(Some);
         }
         if self.store.full_load_is_complete(self.generation)? {
-            self.store.finish_full_load(self.generation)?;
+            self.store.finish_full_load(self.generation, now_micros())?;
             log::info!("{}: full load complete", self.definition.index);
         }
         Ok(None)
     }
 
     /// Reads a batch that was taken; on failure it goes back to where it came from.
-    fn read(&self, source: &mut Source, batch: Batch, progress: &mut Progress) -> Result<bool> {
+    fn read(&self, source: &mut Source, batch: Batch, rounds: &mut Rounds) -> Result<bool> {
         let number = batch.number;
         let version = self.store.next_version(now_micros().unsigned_abs())?;
-        let is_first_load = match &batch.work {
-            Work::Range(_) => self.store.full_load(self.generation)?.is_some_and(|load| load.purpose == "first"),
-            Work::Keys(_) => false,
-        };
-        let read = match source.read(batch, version, is_first_load) {
+        let read = match source.read(batch, version) {
             Ok(read) => read,
             Err(error) => {
-                self.store.return_batch(number)?;
+                self.store.return_batch(number, now_micros())?;
                 return Err(error.while_doing(format!("cannot read batch {number}")));
             }
         };
         if !read.unread.is_empty() {
-            self.store.release_keys(number, &read.unread)?;
+            self.store.release_keys(number, &read.unread, now_micros())?;
         }
         if read.is_range_cut
             && let Work::Range(range) = &read.extracted.batch.work
@@ -251,15 +246,15 @@ impl Extractor<'_> {
         }
         self.counters.batches.add(1);
         crate::faults::point("rows_read");
-        self.hand_over(read.extracted, progress)
+        self.hand_over(read.extracted, rounds)
     }
 
     /// Puts a batch on the channel, or keeps it for the next turn; true when there is no one to take it.
-    fn hand_over(&self, batch: ExtractedBatch, progress: &mut Progress) -> Result<bool> {
+    fn hand_over(&self, batch: ExtractedBatch, rounds: &mut Rounds) -> Result<bool> {
         match self.sender.send_timeout(batch, SLICE) {
             Ok(()) => Ok(false),
             Err(SendTimeoutError::Timeout(batch)) => {
-                progress.waiting = Some(batch);
+                rounds.waiting = Some(batch);
                 Ok(false)
             }
             Err(SendTimeoutError::Disconnected(_)) => Ok(true),
@@ -267,8 +262,8 @@ impl Extractor<'_> {
     }
 
     /// Whether everything that was known when our first complete poll ended is acknowledged or refused.
-    fn is_caught_up(&self, progress: &Progress) -> Result<bool> {
-        if !progress.has_polled || self.store.has_due(self.generation, now_micros())? {
+    fn is_caught_up(&self, rounds: &Rounds) -> Result<bool> {
+        if !rounds.has_polled || self.store.has_due(self.generation, now_micros())? {
             return Ok(false);
         }
         if let Some(load) = self.store.full_load(self.generation)?
@@ -276,24 +271,17 @@ impl Extractor<'_> {
         {
             return Ok(false);
         }
-        Ok(self.store.in_flight_count()?.0 == 0)
+        Ok(self.store.in_flight_count(self.generation)?.batches == 0)
     }
 
     /// Keeps how far the source's log had come, now and then: a database that goes back is noticed by it.
-    fn keep_wal_position(&self, source: &mut Source, progress: &mut Progress) -> Result<()> {
+    fn keep_wal_position(&self, source: &mut Source, rounds: &mut Rounds) -> Result<()> {
         const INTERVAL: Duration = Duration::from_secs(10);
-        let is_due = progress.last_wal_kept.elapsed() >= INTERVAL;
+        let is_due = rounds.last_wal_kept.elapsed() >= INTERVAL;
         if is_due {
-            progress.last_wal_kept = Instant::now();
+            rounds.last_wal_kept = Instant::now();
             keep_identity(self.store, &source.refresh_identity()?)?;
         }
         Ok(())
     }
-}
-
-/// Keeps the identity of the source in the state.
-pub(super) fn keep_identity(store: &Store, identity: &SourceIdentity) -> Result<()> {
-    let text = serde_json::to_string(identity)
-        .map_err(|error| Error::wrong("cannot encode the identity of the source").because(error))?;
-    store.set_meta(IDENTITY, &text)
 }

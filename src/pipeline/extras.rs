@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use crate::definition::Definition;
-use crate::elastic::{Client, scroll_ids};
+use crate::elastic::{Client, refresh, scroll_ids};
 use crate::error::Result;
 use crate::key::Key;
 use crate::pipeline::clock::now_micros;
@@ -41,20 +41,16 @@ pub(super) fn look_for_extras(
         }
     }
     let mut source = Source::connect(&settings.source, definition, settings.source_limits)?;
+    refresh(client, generation)?;
     let mut looked_up = 0;
     let mut extra = 0;
     scroll_ids(client, generation, PAGE, &mut |ids: Vec<String>| {
         if end.is_requested() {
             return Err(crate::error::Error::interrupted());
         }
-        // An id that is no key of this table (a hash of an over-long key) is found by its key, not by its id.
-        let key_column_count = source.plan().root.key.len();
-        let keys: Vec<Key> = ids
-            .into_iter()
-            .filter(|id| !id.starts_with("sha256:"))
-            .map(|id| Key::from_encoded(id.as_str()))
-            .filter(|key| key.columns(key_column_count).is_some())
-            .collect();
+        // The hash of an over-long key says nothing of its row.
+        let keys: Vec<Key> =
+            ids.into_iter().filter(|id| !id.starts_with("sha256:")).map(Key::from_encoded).collect();
         looked_up += keys.len();
         let existing = source.existing_keys(&keys)?;
         let missing: Vec<Key> = keys.into_iter().filter(|key| !existing.contains(key)).collect();

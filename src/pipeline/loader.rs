@@ -2,12 +2,13 @@
 
 use crossbeam_channel::Receiver;
 
-use crate::document::{ActionKind, RenderedBatch};
+use crate::document::RenderedBatch;
 use crate::elastic::Delivery;
 use crate::error::Result;
 use crate::key::Key;
 use crate::metrics::Counters;
 use crate::pipeline::clock::now_micros;
+use crate::pipeline::progress::Progress;
 use crate::store::{Acknowledgement, DeadLetter, Store};
 
 /// How long after an unknown outcome its keys are built again: Elasticsearch forgets a deletion's version after
@@ -21,7 +22,7 @@ pub(super) struct Loader<'a> {
     pub(super) store: &'a Store,
     pub(super) counters: &'a Counters,
     pub(super) dead_letter_max: usize,
-    pub(super) on_progress: &'a (dyn Fn(u64) + Sync),
+    pub(super) progress: &'a Progress,
 }
 
 impl Loader<'_> {
@@ -57,17 +58,19 @@ impl Loader<'_> {
             key: refusal.key,
             error_type: refusal.error_type,
             reason: refusal.reason,
-            document: Some(refusal.document),
+            document: refusal.document,
         }));
-        let mut superseded: Vec<Key> = Vec::with_capacity(delivered.superseded.len());
-        for (key, found) in delivered.superseded {
-            if let Some(found) = found
-                && self.store.raise_version_above(found)?
-            {
-                log::warn!("{}: the index holds version {found} of a document, which this state never gave: another writer, a lost state or a clock; newer versions are given above it", self.index);
-            }
-            superseded.push(key);
+        // One raise and one warning for all of them: from then on versions lie above the highest.
+        if let Some(found) = delivered.superseded.iter().filter_map(|(_, found)| *found).max()
+            && self.store.raise_version_above(found)?
+        {
+            log::warn!(
+                "{}: the index holds version {found} of a document, which this state never gave: another writer, a \
+                 lost state or a clock; newer versions are given above it",
+                self.index
+            );
         }
+        let superseded: Vec<Key> = delivered.superseded.into_iter().map(|(key, _)| key).collect();
         for letter in refused.iter().take(3) {
             log::warn!("{}: document {} refused: {}: {}", self.index, letter.key, letter.error_type, letter.reason);
         }
@@ -87,24 +90,23 @@ impl Loader<'_> {
             now,
         )?;
         crate::faults::point("acknowledged");
-        let delete_count = batch.actions.iter().filter(|action| action.kind == ActionKind::Delete).count() as u64;
-        let applied_count = delivered.applied.len() as u64;
-        let deleted = delete_count.min(applied_count);
-        self.counters.deleted.add(deleted);
-        self.counters.indexed.add(applied_count - deleted);
+        self.counters.deleted.add(delivered.applied_delete_count);
+        self.counters.indexed.add(delivered.applied_index_count);
         self.counters.refused.add(refused.len() as u64);
         self.counters.superseded.add(superseded.len() as u64);
         self.counters.retried.add(delivered.retried_item_count);
         self.counters.requests.add(delivered.request_count);
         self.counters.bytes.add(delivered.byte_count);
         log::debug!(
-            "{}: batch {} acknowledged, {applied_count} applied ({deleted} deletes), {} refused, {} superseded",
+            "{}: batch {} acknowledged, {} written, {} deleted, {} refused, {} superseded",
             self.index,
             batch.number,
+            delivered.applied_index_count,
+            delivered.applied_delete_count,
             refused.len(),
             superseded.len()
         );
-        (self.on_progress)(applied_count);
+        self.progress.advanced(delivered.applied_index_count + delivered.applied_delete_count);
         Ok(())
     }
 }

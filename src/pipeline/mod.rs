@@ -6,8 +6,14 @@
 mod clock;
 mod extractor;
 mod extras;
+mod identity;
 mod loader;
+mod progress;
 mod run;
+mod start;
 
 pub use clock::now_micros;
+pub use identity::kept_identity;
+pub use progress::Progress;
 pub use run::{Mode, Pipeline, PipelineSettings};
+pub use start::{Start, Target};

@@ -1,7 +1,7 @@
 //! Starts the three workers, joins them, and starts them again when one failed for a passing reason.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
+use std::thread::{self, Scope, ScopedJoinHandle};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -15,6 +15,8 @@ use crate::metrics::Counters;
 use crate::pipeline::extractor::Extractor;
 use crate::pipeline::extras::look_for_extras;
 use crate::pipeline::loader::Loader;
+use crate::pipeline::clock::now_micros;
+use crate::pipeline::progress::Progress;
 use crate::plan::ExtractedBatch;
 use crate::postgres::SourceLimits;
 use crate::settings::SourceSettings;
@@ -87,8 +89,8 @@ pub struct Pipeline<'a> {
     pub shutdown: &'a Shutdown,
     /// What it counts.
     pub counters: &'a Counters,
-    /// Told of the documents acknowledged.
-    pub on_progress: &'a (dyn Fn(u64) + Sync),
+    /// Shows how far it is.
+    pub progress: &'a Progress,
 }
 
 impl Pipeline<'_> {
@@ -96,7 +98,7 @@ impl Pipeline<'_> {
     pub fn run(&self) -> Result<()> {
         let mut backoff = Backoff::new(self.settings.retry_deadline(self.mode));
         loop {
-            self.store.return_in_flight()?;
+            self.store.return_in_flight(self.generation, now_micros())?;
             let applied_before = self.counters.indexed.get() + self.counters.deleted.get();
             match self.run_workers() {
                 Ok(()) => return Ok(()),
@@ -110,6 +112,20 @@ impl Pipeline<'_> {
                     }
                 }
             }
+        }
+    }
+
+    /// Ends the pipeline when it fails, since `once` waits for it.
+    fn look_for_extras(&self, end: &Shutdown, gone: &AtomicBool) -> Result<()> {
+        let ended =
+            look_for_extras(self.settings, self.definition, self.generation, self.store, self.client, end);
+        match ended {
+            Err(error) if error.kind() == Kind::Interrupted => Ok(()),
+            Err(error) => {
+                gone.store(true, Ordering::Relaxed);
+                Err(error)
+            }
+            Ok(()) => Ok(()),
         }
     }
 
@@ -128,6 +144,7 @@ impl Pipeline<'_> {
             is_downstream_gone: &is_downstream_gone,
             sender: extracted_sender,
             counters: self.counters,
+            progress: self.progress,
         };
         let loader = Loader {
             delivery: Delivery::new(DeliverySettings {
@@ -142,46 +159,29 @@ impl Pipeline<'_> {
             store: self.store,
             counters: self.counters,
             dead_letter_max: self.settings.dead_letter_max,
-            on_progress: self.on_progress,
+            progress: self.progress,
         };
         let limits = RenderLimits { document_max_bytes: self.settings.source_limits.document_max_bytes };
         let gone = &is_downstream_gone;
         let extras_end = &end_of_extras;
         let mut results: Vec<Result<()>> = Vec::new();
         thread::scope(|scope| {
-            let spawn = |name: &str, work: Box<dyn FnOnce() -> Result<()> + Send + '_>| {
-                thread::Builder::new().name(name.to_owned()).spawn_scoped(scope, work)
-            };
             let mut workers = Vec::new();
             let started = [
-                spawn("extractor", Box::new(move || {
-                    let ended = extractor.run();
-                    extras_end.request();
-                    ended
-                })),
-                spawn("transformer", Box::new(move || {
+                spawn(scope, "extractor", move || {
+                    let _end = RequestOnDrop(extras_end);
+                    extractor.run()
+                }),
+                spawn(scope, "transformer", move || {
+                    let _gone = RaiseOnDrop(gone);
                     transform(&extracted, &rendered_sender, limits);
-                    gone.store(true, Ordering::Relaxed);
                     Ok(())
-                })),
-                spawn("loader", Box::new(move || {
-                    let ended = loader.run(&rendered);
-                    gone.store(true, Ordering::Relaxed);
-                    ended
-                })),
-                spawn("extras", Box::new(move || {
-                    let ended = look_for_extras(
-                        self.settings, self.definition, self.generation, self.store, self.client, extras_end,
-                    );
-                    match ended {
-                        Err(error) if error.kind() == Kind::Interrupted => Ok(()),
-                        Err(error) => {
-                            gone.store(true, Ordering::Relaxed);
-                            Err(error)
-                        }
-                        Ok(()) => Ok(()),
-                    }
-                })),
+                }),
+                spawn(scope, "loader", move || {
+                    let _gone = RaiseOnDrop(gone);
+                    loader.run(&rendered)
+                }),
+                spawn(scope, "extras", move || self.look_for_extras(extras_end, gone)),
             ];
             for worker in started {
                 match worker {
@@ -195,7 +195,6 @@ impl Pipeline<'_> {
             for worker in workers {
                 let name = worker.thread().name().unwrap_or("a worker").to_owned();
                 results.push(worker.join().unwrap_or_else(|_| {
-                    gone.store(true, Ordering::Relaxed);
                     Err(Error::unreachable(format!("{name} failed unexpectedly")))
                 }));
             }
@@ -210,6 +209,32 @@ impl Pipeline<'_> {
             }
         }
         first.map_or(Ok(()), Err)
+    }
+}
+
+fn spawn<'scope>(
+    scope: &'scope Scope<'scope, '_>,
+    name: &str,
+    work: impl FnOnce() -> Result<()> + Send + 'scope,
+) -> std::io::Result<ScopedJoinHandle<'scope, Result<()>>> {
+    thread::Builder::new().name(name.to_owned()).spawn_scoped(scope, work)
+}
+
+/// Raises a flag when a worker ends, also by a panic.
+struct RaiseOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for RaiseOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Ends what depends on a worker when it ends, also by a panic.
+struct RequestOnDrop<'a>(&'a Shutdown);
+
+impl Drop for RequestOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.request();
     }
 }
 

@@ -6,17 +6,14 @@
 
 use crate::backoff::Backoff;
 use crate::definition::Definition;
-use crate::elastic::{Client, EnsureRequest, Ensured, OwnershipMark, ensure_generation, put_mapping_additions, put_mark};
+use crate::elastic::{Client, EnsureRequest, Ensured, MARK_FORMAT, OwnershipMark, ensure_generation, put_mapping_additions, put_mark};
 use crate::error::{Error, Result};
 use crate::pipeline::clock::now_micros;
-use crate::pipeline::extractor::{IDENTITY, keep_identity};
+use crate::pipeline::identity::{keep_identity, kept_identity};
 use crate::pipeline::run::{Mode, PipelineSettings};
 use crate::postgres::{Source, SourceIdentity};
 use crate::shutdown::Shutdown;
-use crate::store::{GenerationRecord, Store};
-
-/// The version of the mark on an index.
-const MARK_FORMAT: u32 = 1;
+use crate::store::{GenerationRecord, Purpose, Store};
 
 /// What a pipeline is to start with.
 pub struct Start<'a> {
@@ -111,9 +108,7 @@ impl Start<'_> {
 
     /// Refuses to go on with a state that belongs to another database or another definition.
     fn must_continue(&self, identity: &SourceIdentity, known: Option<&GenerationRecord>) -> Result<()> {
-        let kept: Option<SourceIdentity> =
-            self.store.meta(IDENTITY)?.and_then(|text| serde_json::from_str(&text).ok());
-        if let Some(kept) = kept {
+        if let Some(kept) = kept_identity(self.store)? {
             identity.must_continue(&kept)?;
         }
         match known {
@@ -158,6 +153,7 @@ impl Start<'_> {
                 write_alias: ensured.write_alias.clone(),
                 definition_hash: self.definition.hash.clone(),
             },
+            if may_hold_extras { Purpose::Resync } else { Purpose::First },
             may_hold_extras,
             now_micros(),
         )?;

@@ -81,7 +81,7 @@ const MONTH: Duration = Duration::from_secs(30 * 24 * 3600);
 const SIZE_MAX: usize = 1 << 30;
 
 /// How the log is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum LogFormat {
     /// Lines for people.
     Text,

@@ -1,0 +1,106 @@
+//! `preview`: the documents as they would be sent, and how the index differs from them. Writes nothing.
+
+use serde_json::Value;
+
+use crate::batch::{Batch, BatchNumber, KeyRange, Version, Work};
+use crate::cli::{output, target};
+use crate::document::{ActionKind, RenderedBatch};
+use crate::elastic::{Client, get_documents};
+use crate::error::{Error, Result};
+use crate::key::Key;
+use crate::postgres::Source;
+use crate::settings::Settings;
+use crate::transform::{RenderLimits, render};
+
+/// How many documents are shown when no key is given.
+const SHOWN: usize = 3;
+
+/// The exit code when the index differs.
+const DIFFERENT: u8 = 1;
+
+pub(super) fn preview(settings: &Settings, keys: &[String], diff: bool) -> Result<u8> {
+    let definition = target::definition(settings)?;
+    let mut source = Source::connect(&settings.source, &definition, target::source_limits(settings))?;
+    let work = if keys.is_empty() {
+        Work::Range(KeyRange { low: None, high: source.cut_range(None, SHOWN)? })
+    } else {
+        Work::Keys(keys.iter().map(|key| Key::from_encoded(key.as_str())).collect())
+    };
+    let read = source.read(Batch { number: BatchNumber(0), work, attempt_count: 0 }, Version(0))?;
+    if !read.unread.is_empty() {
+        return Err(Error::wrong("the documents of these keys are more than BATCH_BYTES").hint("name fewer keys"));
+    }
+    let rendered =
+        render(read.extracted, RenderLimits { document_max_bytes: settings.document_max_bytes });
+    for refusal in &rendered.refused {
+        output::line(&format!("{}: refused: {}: {}", refusal.key, refusal.error_type, refusal.reason))?;
+    }
+    if diff {
+        return show_differences(&Client::new(&settings.elastic)?, &definition.index, &rendered);
+    }
+    for action in &rendered.actions {
+        match action.kind {
+            ActionKind::Index => output::line(&pretty(&rendered.body[action.document.clone()])?)?,
+            ActionKind::Delete => output::line(&format!("{}: no row, the document would be deleted", action.key))?,
+        }
+    }
+    Ok(0)
+}
+
+fn show_differences(client: &Client, index: &str, rendered: &RenderedBatch) -> Result<u8> {
+    let ids: Vec<String> = rendered.actions.iter().map(|action| action.key.document_id()).collect();
+    let found = get_documents(client, index, &ids)?;
+    let mut exit_code = 0;
+    for (action, found) in rendered.actions.iter().zip(found) {
+        let key = &action.key;
+        let is_index = action.kind == ActionKind::Index;
+        let document = &rendered.body[action.document.clone()];
+        match found {
+            None if is_index => output::line(&format!("{key}: missing in the index\n{}", pretty(document)?))?,
+            None => {
+                output::line(&format!("{key}: neither a row nor a document"))?;
+                continue;
+            }
+            Some(_) if !is_index => output::line(&format!("{key}: in the index, but there is no row"))?,
+            Some(found) => {
+                let (ours, theirs) = (parse(document)?, parse(found.source.get().as_bytes())?);
+                if ours == theirs {
+                    output::line(&format!("{key}: the same"))?;
+                    continue;
+                }
+                output::line(&format!("{key}: different"))?;
+                show_fields(&ours, &theirs)?;
+            }
+        }
+        exit_code = DIFFERENT;
+    }
+    Ok(exit_code)
+}
+
+/// Prints the fields that differ: `-` as the index has it, `+` as it would be sent.
+fn show_fields(ours: &Value, theirs: &Value) -> Result<()> {
+    let empty = serde_json::Map::new();
+    let (ours, theirs) = (ours.as_object().unwrap_or(&empty), theirs.as_object().unwrap_or(&empty));
+    let names = theirs.keys().chain(ours.keys().filter(|name| !theirs.contains_key(*name)));
+    for name in names {
+        if ours.get(name) == theirs.get(name) {
+            continue;
+        }
+        if let Some(value) = theirs.get(name) {
+            output::line(&format!("  - {name}: {value}"))?;
+        }
+        if let Some(value) = ours.get(name) {
+            output::line(&format!("  + {name}: {value}"))?;
+        }
+    }
+    Ok(())
+}
+
+fn pretty(document: &[u8]) -> Result<String> {
+    Ok(format!("{:#}", parse(document)?))
+}
+
+fn parse(document: &[u8]) -> Result<Value> {
+    serde_json::from_slice(document)
+        .map_err(|error| Error::wrong("a document is no JSON; a json column or mapping is odd").because(error))
+}
