@@ -49,6 +49,8 @@ pub(super) struct DocumentReader<'r, 't, 'p> {
     relations: &'r [Relation],
     root: &'r TableName,
     pub(super) problems: &'p mut Problems<'t>,
+    /// Whether the relations hang where they should; if not, what is made of them is not called wrong too.
+    are_relations_sound: bool,
     /// Where the field of each path (as `directors.id`) stands in the file.
     pub(super) places: HashMap<String, Range<usize>>,
 }
@@ -59,7 +61,8 @@ impl<'r, 't, 'p> DocumentReader<'r, 't, 'p> {
         root: &'r TableName,
         problems: &'p mut Problems<'t>,
     ) -> Self {
-        Self { relations, root, problems, places: HashMap::new() }
+        let are_relations_sound = problems.is_empty();
+        Self { relations, root, problems, are_relations_sound, places: HashMap::new() }
     }
 
     /// Reads the fields of a document or object; `at` is the relation whose row is at hand, none for the root's.
@@ -166,7 +169,7 @@ impl<'r, 't, 'p> DocumentReader<'r, 't, 'p> {
             return None;
         };
         let relation = &self.relations[position];
-        if relation.below != at {
+        if relation.below != at && self.are_relations_sound {
             let there = self.row_name(relation.below);
             let problem =
                 format!("the relation {} hangs below {there}, and this is a row of {here}", relation.name);

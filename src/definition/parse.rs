@@ -73,7 +73,10 @@ fn read(
         );
     }
     let places = reader.places;
-    unused_relations(&top, &relations, &document, problems);
+    // Where something else is wrong, a relation may be unused for that reason alone.
+    if problems.is_empty() {
+        unused_relations(&top, &relations, &document, problems);
+    }
 
     let mapping_file =
         top.required_text("mapping", "write mapping = \"<file of the index body>\"", problems)?;

@@ -38,6 +38,11 @@ impl<'t> Problems<'t> {
         self.found.insert((usize::MAX, problem.into()));
     }
 
+    /// Whether nothing was found wrong so far.
+    pub(super) fn is_empty(&self) -> bool {
+        self.found.is_empty()
+    }
+
     /// All of them in the order of the lines.
     pub(super) fn into_texts(self) -> Vec<String> {
         self.found.into_iter().map(|(_, problem)| problem).collect()
