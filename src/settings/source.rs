@@ -271,10 +271,7 @@ mod tests {
                 &[][..],
                 "neither PG_DSN nor PG_DSN__HOST is set, write PG_DSN=postgresql://user@host:5432/dbname",
             ),
-            (
-                &[("PG_DSN", "postgresql:///hunter2")],
-                "PG_DSN names no host, write it there or in PG_DSN__HOST",
-            ),
+            (&[("PG_DSN", "postgresql:///d")], "PG_DSN names no host, write it there or in PG_DSN__HOST"),
             (&[("PG_DSN", "http://u:hunter2@h")], "PG_DSN has to begin with postgresql://"),
             (
                 &[("PG_DSN", "postgres://h?slmode=require")],
@@ -331,7 +328,7 @@ mod tests {
         ] {
             let (settings, problems) = checked(pairs);
             assert_eq!(problems, [problem], "{pairs:?}");
-            assert!(!format!("{settings:?}{problems:?}").contains("hunter2") || pairs[0].1.contains("///"));
+            assert!(!format!("{settings:?}{problems:?}").contains("hunter2"));
         }
     }
 

@@ -1,0 +1,138 @@
+//! Reads the mapping file: the body that an index is created with.
+
+use std::collections::HashMap;
+use std::ops::Range;
+
+use serde_json::{Map, Value};
+
+use crate::definition::section::Problems;
+use crate::definition::{Field, Item, Source};
+use crate::suggestion::did_you_mean;
+
+/// Reads the text of a mapping file called `file`.
+pub(super) fn parse(json: &str, file: &str, problems: &mut Problems<'_>) -> Option<Map<String, Value>> {
+    let json = json.strip_prefix('\u{feff}').unwrap_or(json);
+    let body: Value = match serde_json::from_str(json) {
+        Ok(body) => body,
+        Err(error) => {
+            let (line, column) = (error.line(), error.column());
+            let text = error.to_string();
+            let reason = text.strip_suffix(&format!(" at line {line} column {column}")).unwrap_or(&text);
+            problems.add_elsewhere(format!("{file} is not JSON: line {line}, column {column}: {reason}"));
+            return None;
+        }
+    };
+    let Value::Object(body) = body else {
+        problems
+            .add_elsewhere(format!("{file} must be a JSON object with mappings and, if wanted, settings"));
+        return None;
+    };
+    let mut is_right = true;
+    let mut wrong = |problem: String| {
+        problems.add_elsewhere(problem);
+        is_right = false;
+    };
+    for name in body.keys().filter(|name| !["mappings", "settings"].contains(&name.as_str())) {
+        let near = did_you_mean(name, ["mappings", "settings"]);
+        let cure = if near.is_empty() { ", only mappings and settings may stand there" } else { &near };
+        wrong(format!("{file} has an unknown field {name}{cure}"));
+    }
+    for name in ["mappings", "settings"] {
+        match body.get(name) {
+            Some(Value::Object(_)) => {}
+            None if name == "settings" => {}
+            None => wrong(format!("{file} has no mappings, write {{\"mappings\": {{\"properties\": …}}}}")),
+            Some(_) => wrong(format!("{file} has {name} that are no JSON object")),
+        }
+    }
+    is_right.then_some(body)
+}
+
+/// Refuses fields of the document that a `dynamic: strict` mapping would refuse: a wrong definition would otherwise
+/// make a dead letter of every document.
+pub(super) fn check_fields(
+    body: &Map<String, Value>,
+    file: &str,
+    document: &[Field],
+    places: &HashMap<String, Range<usize>>,
+    problems: &mut Problems<'_>,
+) {
+    let Some(Value::Object(mappings)) = body.get("mappings") else { return };
+    Check { file, places, problems }.level(mappings, false, document, "");
+}
+
+struct Check<'c, 't> {
+    file: &'c str,
+    places: &'c HashMap<String, Range<usize>>,
+    problems: &'c mut Problems<'t>,
+}
+
+impl Check<'_, '_> {
+    /// Checks the fields of a document or object against the mapping of it; `is_strict` as the level above has it.
+    fn level(&mut self, mapping: &Map<String, Value>, is_strict: bool, fields: &[Field], above: &str) {
+        let is_strict = match mapping.get("dynamic") {
+            None => is_strict,
+            Some(Value::String(dynamic)) => dynamic == "strict",
+            Some(_) => false,
+        };
+        let empty = Map::new();
+        let properties = mapping.get("properties").and_then(Value::as_object).unwrap_or(&empty);
+        for field in fields {
+            let path = if above.is_empty() { field.name.clone() } else { format!("{above}.{}", field.name) };
+            let object = match &field.source {
+                Source::One { item: Item::Object(fields), .. }
+                | Source::List { item: Item::Object(fields), .. } => Some(fields),
+                _ => None,
+            };
+            let Some(property) = find(properties, &field.name) else {
+                if is_strict {
+                    let near = did_you_mean(&field.name, properties.keys().map(String::as_str));
+                    self.wrong(&path, format!("{} has no property {path} and is strict{near}", self.file));
+                }
+                continue;
+            };
+            let Some(fields) = object else { continue };
+            let kind = property.get("type").and_then(Value::as_str).unwrap_or("object");
+            match kind {
+                // Nothing below is mapped where a level is switched off.
+                "object" | "nested" if property.get("enabled") == Some(&Value::Bool(false)) => {}
+                "object" | "nested" => self.level(property, is_strict, fields, &path),
+                // These take any object as one value.
+                "flattened"
+                | "flat_object"
+                | "join"
+                | "geo_point"
+                | "geo_shape"
+                | "shape"
+                | "point"
+                | "percolator"
+                | "completion"
+                | "search_as_you_type"
+                | "rank_features"
+                | "integer_range"
+                | "float_range"
+                | "long_range"
+                | "double_range"
+                | "date_range"
+                | "ip_range"
+                | "histogram"
+                | "aggregate_metric_double" => {}
+                other => self.wrong(&path, format!("is an object, and {} has {path} as {other}", self.file)),
+            }
+        }
+    }
+
+    fn wrong(&mut self, path: &str, problem: String) {
+        let span = self.places.get(path).cloned().unwrap_or(0..0);
+        self.problems.add(&span, &format!("document.{path}"), problem);
+    }
+}
+
+/// The property of that name; a dot in the name leads into an object, as the index server reads it.
+fn find<'a>(properties: &'a Map<String, Value>, name: &str) -> Option<&'a Map<String, Value>> {
+    if let Some(property) = properties.get(name) {
+        return property.as_object();
+    }
+    let (first, rest) = name.split_once('.')?;
+    find(properties.get(first)?.get("properties")?.as_object()?, rest)
+}
