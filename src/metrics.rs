@@ -47,8 +47,18 @@ impl Counters {
     /// All counters as one JSON object, for the state's list of runs.
     pub fn to_json(&self) -> String {
         // Taken apart as a whole, so that a new counter does not compile until it is listed.
-        let Self { batches, indexed, deleted, refused, superseded, retried, requests, bytes, polls, stale_keys } =
-            self;
+        let Self {
+            batches,
+            indexed,
+            deleted,
+            refused,
+            superseded,
+            retried,
+            requests,
+            bytes,
+            polls,
+            stale_keys,
+        } = self;
         serde_json::json!({
             "batches": batches.get(),
             "indexed": indexed.get(),

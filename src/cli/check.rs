@@ -76,7 +76,11 @@ fn problem(subject: &str, error: &Error) -> Finding {
 }
 
 /// Returns which database it is, if it can be reached and the definition fits it.
-fn check_source(settings: &Settings, definition: &Definition, findings: &mut Vec<Finding>) -> Option<SourceIdentity> {
+fn check_source(
+    settings: &Settings,
+    definition: &Definition,
+    findings: &mut Vec<Finding>,
+) -> Option<SourceIdentity> {
     let subject = "PostgreSQL";
     let mut source = match Source::connect(&settings.source, definition, target::source_limits(settings)) {
         Ok(source) => source,
@@ -155,11 +159,15 @@ fn look_at_index(
     let step = decide(&inspected, &request)?;
     if let Inspected::Found(found) = &inspected {
         findings.extend(
-            found.notices.iter().map(|notice| Finding::new(Level::Warning, subject.to_owned(), notice.clone())),
+            found
+                .notices
+                .iter()
+                .map(|notice| Finding::new(Level::Warning, subject.to_owned(), notice.clone())),
         );
         if let Some(theirs) = &found.mark {
             if identity.is_some() && theirs.source != mark.source {
-                return Err(Error::wrong("was filled from another database").hint("run `pgsluice resync` to fill it from this one"));
+                return Err(Error::wrong("was filled from another database")
+                    .hint("run `pgsluice resync` to fill it from this one"));
             }
             if theirs.definition_hash != mark.definition_hash {
                 return Err(Error::wrong("was filled by another definition").hint("run `pgsluice resync`"));

@@ -90,7 +90,9 @@ fn show(settings: &Settings, id: i64) -> Result<()> {
     output::json(&as_object(&letter))?;
     match document {
         Some(document) => output::line(&document),
-        None => output::line("its document is not kept: it was refused before it was built, or dropped for newer ones"),
+        None => output::line(
+            "its document is not kept: it was refused before it was built, or dropped for newer ones",
+        ),
     }
 }
 
@@ -133,5 +135,6 @@ fn drop_letters(settings: &Settings, ids: &[i64], all: bool) -> Result<()> {
 }
 
 fn unknown(id: i64) -> Error {
-    Error::wrong(format!("there is no dead letter {id}")).hint("`pgsluice dead-letters list` lists their numbers")
+    Error::wrong(format!("there is no dead letter {id}"))
+        .hint("`pgsluice dead-letters list` lists their numbers")
 }

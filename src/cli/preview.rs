@@ -28,10 +28,11 @@ pub(super) fn preview(settings: &Settings, keys: &[String], diff: bool) -> Resul
     };
     let read = source.read(Batch { number: BatchNumber(0), work, attempt_count: 0 }, Version(0))?;
     if !read.unread.is_empty() {
-        return Err(Error::wrong("the documents of these keys are more than BATCH_BYTES").hint("name fewer keys"));
+        return Err(
+            Error::wrong("the documents of these keys are more than BATCH_BYTES").hint("name fewer keys")
+        );
     }
-    let rendered =
-        render(read.extracted, RenderLimits { document_max_bytes: settings.document_max_bytes });
+    let rendered = render(read.extracted, RenderLimits { document_max_bytes: settings.document_max_bytes });
     for refusal in &rendered.refused {
         output::line(&format!("{}: refused: {}: {}", refusal.key, refusal.error_type, refusal.reason))?;
     }
@@ -41,7 +42,9 @@ pub(super) fn preview(settings: &Settings, keys: &[String], diff: bool) -> Resul
     for action in &rendered.actions {
         match action.kind {
             ActionKind::Index => output::line(&pretty(&rendered.body[action.document.clone()])?)?,
-            ActionKind::Delete => output::line(&format!("{}: no row, the document would be deleted", action.key))?,
+            ActionKind::Delete => {
+                output::line(&format!("{}: no row, the document would be deleted", action.key))?
+            }
         }
     }
     Ok(0)
@@ -101,6 +104,7 @@ fn pretty(document: &[u8]) -> Result<String> {
 }
 
 fn parse(document: &[u8]) -> Result<Value> {
-    serde_json::from_slice(document)
-        .map_err(|error| Error::wrong("a document is no JSON; a json column or mapping is odd").because(error))
+    serde_json::from_slice(document).map_err(|error| {
+        Error::wrong("a document is no JSON; a json column or mapping is odd").because(error)
+    })
 }

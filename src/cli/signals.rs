@@ -28,7 +28,8 @@ pub(super) fn listen(shutdown: &Shutdown) -> Result<()> {
                 }
                 log::info!("asked to end: finishing what is under way (a second signal ends at once)");
                 shutdown.request();
-                let _ = thread::Builder::new().name("drain-limit".to_owned()).spawn(end_when_draining_takes_long);
+                let _ =
+                    thread::Builder::new().name("drain-limit".to_owned()).spawn(end_when_draining_takes_long);
             }
         })
         .map_err(failed)?;

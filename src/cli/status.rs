@@ -21,7 +21,10 @@ pub(super) fn status(settings: &Settings, as_json: bool) -> Result<u8> {
         if as_json {
             output::json(&json!({ "index": definition.index, "state": null }))?;
         } else {
-            output::line(&format!("{}: nothing was loaded yet, there is no state in {place}", definition.index))?;
+            output::line(&format!(
+                "{}: nothing was loaded yet, there is no state in {place}",
+                definition.index
+            ))?;
         }
         return Ok(0);
     };
@@ -33,8 +36,13 @@ pub(super) fn status(settings: &Settings, as_json: bool) -> Result<u8> {
         Some(name) => Client::new(&settings.elastic).and_then(|client| document_count(&client, name)),
         None => Ok(0),
     };
-    let report = Report { index: &definition.index, generation: name, state, runs, documents, now: now_micros() };
-    if as_json { output::json(&report.as_json())? } else { report.print()? }
+    let report =
+        Report { index: &definition.index, generation: name, state, runs, documents, now: now_micros() };
+    if as_json {
+        output::json(&report.as_json())?
+    } else {
+        report.print()?
+    }
     Ok(0)
 }
 
@@ -49,7 +57,11 @@ struct Report<'a> {
 
 impl Report<'_> {
     fn print(&self) -> Result<()> {
-        output::line(&format!("index        {} ({})", self.index, self.generation.unwrap_or("not made yet")))?;
+        output::line(&format!(
+            "index        {} ({})",
+            self.index,
+            self.generation.unwrap_or("not made yet")
+        ))?;
         output::line(&match &self.documents {
             Ok(count) => format!("documents    {count}"),
             Err(error) => format!("documents    unknown: {}", error.story()),
@@ -100,7 +112,8 @@ impl Report<'_> {
                 format!("complete{at}, {} documents", load.document_count)
             }
             Some(load) => {
-                let frontier = load.frontier.as_ref().map_or("the start".to_owned(), |key| format!("key {key}"));
+                let frontier =
+                    load.frontier.as_ref().map_or("the start".to_owned(), |key| format!("key {key}"));
                 format!("under way at {frontier}, {} documents so far", load.document_count)
             }
         }

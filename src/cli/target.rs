@@ -14,8 +14,9 @@ pub(super) fn definition(settings: &Settings) -> Result<Definition> {
         [] => definition::built_in()?,
         [path] => definition::load(path)?,
         several => {
-            return Err(Error::wrong(format!("DEFINITION names {} files", several.len()))
-                .hint("one process syncs one definition: start one for each, with a STORAGE_SUBDIR of its own"));
+            return Err(Error::wrong(format!("DEFINITION names {} files", several.len())).hint(
+                "one process syncs one definition: start one for each, with a STORAGE_SUBDIR of its own",
+            ));
         }
     };
     if let Some(index) = &settings.index {

@@ -123,12 +123,14 @@ impl CursorFeed {
         let observation = Window::new(limits.skew, limits.lookback).observe(&activity, activity.now);
         // What is prepared already has no known start: each gets one sweep when it has ended.
         let running_start = activity.running.iter().map(|running| running.start).min();
-        let mut checkpoint = running_start.map_or(activity.now, |start| start.min(activity.now)).minus(limits.skew);
+        let mut checkpoint =
+            running_start.map_or(activity.now, |start| start.min(activity.now)).minus(limits.skew);
         if activity.is_blind {
             checkpoint = observation.checkpoint;
         }
         let state = FeedState { unknown_start: activity.prepared };
-        let stamps: Vec<(String, String)> = names.into_iter().map(|name| (name, checkpoint.to_string())).collect();
+        let stamps: Vec<(String, String)> =
+            names.into_iter().map(|name| (name, checkpoint.to_string())).collect();
         store.stamp_checkpoints(generation, FEED, &stamps, &encode(&state)?)?;
         for (name, checkpoint) in &stamps {
             log::info!("{name}: checkpoint {checkpoint}, set before the first row is loaded");
@@ -168,7 +170,8 @@ impl CursorFeed {
         for table in &source.plan().watched {
             let name = table.name.to_string();
             let Some(checkpoint) = kept.iter().find(|checkpoint| checkpoint.table == name) else {
-                return Err(Error::wrong(format!("the state has no checkpoint of {name}")).hint("run `pgsluice resync`"));
+                return Err(Error::wrong(format!("the state has no checkpoint of {name}"))
+                    .hint("run `pgsluice resync`"));
             };
             let mut last_modified = server_time(&checkpoint.last_modified, &name)?;
             let mut resume = None;
@@ -225,7 +228,8 @@ impl CursorFeed {
     }
 
     fn warn_of_forgotten(&mut self, source: &mut Source, observation: &Observation) -> Result<()> {
-        let is_old = observation.oldest_listed.is_some_and(|oldest| observation.now.since(oldest) > FORGOTTEN_AFTER);
+        let is_old =
+            observation.oldest_listed.is_some_and(|oldest| observation.now.since(oldest) > FORGOTTEN_AFTER);
         if !is_old {
             self.warned_of_forgotten = false;
             return Ok(());
@@ -233,7 +237,9 @@ impl CursorFeed {
         if !self.warned_of_forgotten
             && let Some((pid, age)) = source.oldest_transaction(observation.now.minus(FORGOTTEN_AFTER))?
         {
-            log::warn!("the session with pid {pid} has been idle in a transaction for {age}: until it ends, a restart reads everything since its start again");
+            log::warn!(
+                "the session with pid {pid} has been idle in a transaction for {age}: until it ends, a restart reads everything since its start again"
+            );
             self.warned_of_forgotten = true;
         }
         Ok(())
@@ -241,8 +247,11 @@ impl CursorFeed {
 
     /// Takes up the table's kept position, if it has one.
     fn open_table(&mut self, round: &mut Round) {
-        round.position =
-            self.tables.get(round.table).and_then(|table| table.resume.as_ref()).map(|(position, _)| position.clone());
+        round.position = self
+            .tables
+            .get(round.table)
+            .and_then(|table| table.resume.as_ref())
+            .map(|(position, _)| position.clone());
     }
 
     /// Reads and records one page, or goes on with the fan-out of one.
@@ -259,13 +268,17 @@ impl CursorFeed {
                     Some(lower) if !table.is_behind => lower,
                     _ => table.checkpoint,
                 };
-                let rows = source.poll_page(watched, lower, round.position.as_ref(), self.limits.page_size)?;
+                let rows =
+                    source.poll_page(watched, lower, round.position.as_ref(), self.limits.page_size)?;
                 let is_last_page = rows.len() < self.limits.page_size;
                 if let Some(last) = rows.last() {
-                    round.position =
-                        Some(PollPosition { cursor: last.cursor_text.clone(), key: last.key.as_str().to_owned() });
+                    round.position = Some(PollPosition {
+                        cursor: last.cursor_text.clone(),
+                        key: last.key.as_str().to_owned(),
+                    });
                 }
-                let is_new = |row: &PolledRow| !table.seen.contains(row.cursor, row.key.as_str(), &row.row_version);
+                let is_new =
+                    |row: &PolledRow| !table.seen.contains(row.cursor, row.key.as_str(), &row.row_version);
                 FanOut { rows: rows.into_iter().filter(is_new).collect(), is_last_page, path: 0, after: None }
             }
         };
@@ -290,7 +303,9 @@ impl CursorFeed {
                     }
                     Ok(())
                 };
-                if let Some(last) = source.fan_out(watched, fan_out.path, &row_keys, after.as_ref(), limit, &mut record)? {
+                if let Some(last) =
+                    source.fan_out(watched, fan_out.path, &row_keys, after.as_ref(), limit, &mut record)?
+                {
                     store.record_stale(generation, &keys, 0, now)?;
                     fan_out.after = Some(last);
                     round.fan_out = Some(fan_out);
@@ -302,12 +317,18 @@ impl CursorFeed {
         key_count += keys.len() as u64;
         let target = table.resume.as_ref().map_or(round.observation.checkpoint, |(_, target)| *target);
         let position = match &round.position {
-            Some(position) => Some(encode(&KeptPosition { target: target.to_string(), position: position.clone() })?),
+            Some(position) => {
+                Some(encode(&KeptPosition { target: target.to_string(), position: position.clone() })?)
+            }
             None => None,
         };
         if !fan_out.rows.is_empty() {
             store.record_page(&self.generation, FEED, &table.name, position.as_deref(), &keys, now)?;
-            log::info!("{}: {} changed rows, {key_count} stale keys recorded", table.name, fan_out.rows.len());
+            log::info!(
+                "{}: {} changed rows, {key_count} stale keys recorded",
+                table.name,
+                fan_out.rows.len()
+            );
         }
         let table = &mut self.tables[round.table];
         for row in &fan_out.rows {
@@ -352,7 +373,10 @@ impl CursorFeed {
         let plan = std::sync::Arc::clone(source.plan());
         for xid in ended {
             for watched in &plan.watched {
-                log::info!("{}: one sequential scan, since a transaction ended that was prepared before the first load", watched.name);
+                log::info!(
+                    "{}: one sequential scan, since a transaction ended that was prepared before the first load",
+                    watched.name
+                );
                 let mut rows = Vec::new();
                 source.sweep(watched, &xid, &mut |row| {
                     rows.push(row);
@@ -392,16 +416,20 @@ impl CursorFeed {
 
 fn server_time(text: &str, table: &str) -> Result<ServerTime> {
     ServerTime::parse(text).ok_or_else(|| {
-        Error::wrong(format!("the checkpoint of {table} in the state is no time: {text}")).hint("run `pgsluice resync`")
+        Error::wrong(format!("the checkpoint of {table} in the state is no time: {text}"))
+            .hint("run `pgsluice resync`")
     })
 }
 
 fn encode(value: &impl Serialize) -> Result<String> {
-    serde_json::to_string(value).map_err(|error| Error::wrong("cannot encode the feed's state").because(error))
+    serde_json::to_string(value)
+        .map_err(|error| Error::wrong("cannot encode the feed's state").because(error))
 }
 
 fn decode<'a, T: Deserialize<'a>>(text: &'a str, what: &str) -> Result<T> {
     serde_json::from_str(text).map_err(|error| {
-        Error::wrong(format!("the state's position of {what} cannot be read")).because(error).hint("run `pgsluice resync`")
+        Error::wrong(format!("the state's position of {what} cannot be read"))
+            .because(error)
+            .hint("run `pgsluice resync`")
     })
 }

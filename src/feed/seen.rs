@@ -33,11 +33,6 @@ impl Seen {
         }
     }
 
-    /// Forgets all: after a crash the same transaction id can name another version.
-    pub(super) fn clear(&mut self) {
-        self.pairs.clear();
-    }
-
     /// Forgets versions whose cursor lies before `cursor`: no later poll reads them.
     pub(super) fn forget_before(&mut self, cursor: i64) {
         self.pairs = self.pairs.split_off(&(cursor, 0));

@@ -86,7 +86,9 @@ impl Window {
         for xid in &activity.prepared {
             // `prepared` is the time of PREPARE, not of the start. The bound of the first poll that saw it is not
             // enough either: it may have been listed as running an instant before.
-            let start = self.known_start(xid).unwrap_or_else(|| earliest_running.map_or(bound, |start| bound.min(start)));
+            let start = self
+                .known_start(xid)
+                .unwrap_or_else(|| earliest_running.map_or(bound, |start| bound.min(start)));
             listed.insert(Listed::Prepared(xid.clone()), start);
         }
         let oldest_listed = listed.values().min().copied();
@@ -228,8 +230,12 @@ mod tests {
         let began = Instant::now();
         let mut blind = activity(began, 2000, vec![], &[]);
         blind.is_blind = true;
-        let results =
-            polls(&[activity(began, 1000, vec![], &[]), blind, activity(began, 3000, vec![], &[]), activity(began, 4000, vec![], &[])]);
+        let results = polls(&[
+            activity(began, 1000, vec![], &[]),
+            blind,
+            activity(began, 3000, vec![], &[]),
+            activity(began, 4000, vec![], &[]),
+        ]);
         assert_eq!(results, [(None, 990), (Some(90), 1090), (Some(1090), 2090), (Some(2990), 3990)]);
     }
 

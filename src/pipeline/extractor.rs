@@ -15,10 +15,10 @@ use crate::error::Result;
 use crate::feed::{CursorFeed, FeedLimits, Step};
 use crate::metrics::Counters;
 use crate::pipeline::clock::now_micros;
+use crate::pipeline::identity::{keep_identity, kept_identity};
 use crate::pipeline::progress::Progress;
 use crate::pipeline::run::{Mode, PipelineSettings};
 use crate::plan::ExtractedBatch;
-use crate::pipeline::identity::{keep_identity, kept_identity};
 use crate::postgres::Source;
 use crate::shutdown::Shutdown;
 use crate::store::Store;
@@ -96,7 +96,8 @@ impl Extractor<'_> {
     }
 
     fn connect(&self) -> Result<Connected> {
-        let mut source = Source::connect(&self.settings.source, self.definition, self.settings.source_limits)?;
+        let mut source =
+            Source::connect(&self.settings.source, self.definition, self.settings.source_limits)?;
         let server_restarted = match &kept_identity(self.store)? {
             Some(kept) => {
                 source.identity().must_continue(kept)?;
@@ -108,7 +109,10 @@ impl Extractor<'_> {
         CursorFeed::stamp(&mut source, self.store, self.generation, &limits)?;
         let mut feed = CursorFeed::load(&source, self.store, self.generation, limits)?;
         if server_restarted {
-            log::info!("PostgreSQL was restarted or failed over: reading begins {} s earlier", limits.lookback.as_secs());
+            log::info!(
+                "PostgreSQL was restarted or failed over: reading begins {} s earlier",
+                limits.lookback.as_secs()
+            );
             feed.reload(&source, self.store, true)?;
         }
         keep_identity(self.store, source.identity())?;

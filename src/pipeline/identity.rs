@@ -18,6 +18,8 @@ pub(super) fn keep_identity(store: &Store, identity: &SourceIdentity) -> Result<
 pub fn kept_identity(store: &Store) -> Result<Option<SourceIdentity>> {
     let Some(text) = store.meta(NAME)? else { return Ok(None) };
     serde_json::from_str(&text).map(Some).map_err(|error| {
-        Error::wrong("the identity of the source in the state cannot be read").because(error).hint("run `pgsluice resync`")
+        Error::wrong("the identity of the source in the state cannot be read")
+            .because(error)
+            .hint("run `pgsluice resync`")
     })
 }

@@ -72,10 +72,21 @@ impl Loader<'_> {
         }
         let superseded: Vec<Key> = delivered.superseded.into_iter().map(|(key, _)| key).collect();
         for letter in refused.iter().take(3) {
-            log::warn!("{}: document {} refused: {}: {}", self.index, letter.key, letter.error_type, letter.reason);
+            log::warn!(
+                "{}: document {} refused: {}: {}",
+                self.index,
+                letter.key,
+                letter.error_type,
+                letter.reason
+            );
         }
         if refused.len() > 3 {
-            log::warn!("{}: {} documents of batch {} refused, see `pgsluice dead-letters list`", self.index, refused.len(), batch.number);
+            log::warn!(
+                "{}: {} documents of batch {} refused, see `pgsluice dead-letters list`",
+                self.index,
+                refused.len(),
+                batch.number
+            );
         }
         self.store.acknowledge(
             batch.number,

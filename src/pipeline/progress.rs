@@ -31,7 +31,8 @@ impl Progress {
                 ),
                 None => (ProgressBar::new_spinner(), "{spinner} {prefix} {human_pos} documents, {per_sec}"),
             };
-            let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+            let style =
+                ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
             bars.add(bar.with_style(style).with_prefix(index.to_owned()))
         });
         Self {

@@ -12,10 +12,10 @@ use crate::document::RenderedBatch;
 use crate::elastic::{Client, Delivery, DeliverySettings};
 use crate::error::{Error, Kind, Result};
 use crate::metrics::Counters;
+use crate::pipeline::clock::now_micros;
 use crate::pipeline::extractor::Extractor;
 use crate::pipeline::extras::look_for_extras;
 use crate::pipeline::loader::Loader;
-use crate::pipeline::clock::now_micros;
 use crate::pipeline::progress::Progress;
 use crate::plan::ExtractedBatch;
 use crate::postgres::SourceLimits;
@@ -194,9 +194,11 @@ impl Pipeline<'_> {
             }
             for worker in workers {
                 let name = worker.thread().name().unwrap_or("a worker").to_owned();
-                results.push(worker.join().unwrap_or_else(|_| {
-                    Err(Error::unreachable(format!("{name} failed unexpectedly")))
-                }));
+                results.push(
+                    worker
+                        .join()
+                        .unwrap_or_else(|_| Err(Error::unreachable(format!("{name} failed unexpectedly")))),
+                );
             }
         });
         // What is wrong for good is the cause; what could be tried again may be its consequence.

@@ -6,7 +6,10 @@
 
 use crate::backoff::Backoff;
 use crate::definition::Definition;
-use crate::elastic::{Client, EnsureRequest, Ensured, MARK_FORMAT, OwnershipMark, ensure_generation, put_mapping_additions, put_mark};
+use crate::elastic::{
+    Client, EnsureRequest, Ensured, MARK_FORMAT, OwnershipMark, ensure_generation, put_mapping_additions,
+    put_mark,
+};
 use crate::error::{Error, Result};
 use crate::pipeline::clock::now_micros;
 use crate::pipeline::identity::{keep_identity, kept_identity};
@@ -60,16 +63,21 @@ impl Start<'_> {
     }
 
     fn try_to_prepare(&self) -> Result<Target> {
-        let mut source = Source::connect(&self.settings.source, self.definition, self.settings.source_limits)?;
+        let mut source =
+            Source::connect(&self.settings.source, self.definition, self.settings.source_limits)?;
         let known = self.store.current_generation(&self.definition.index)?;
         if !self.resync {
             self.must_continue(source.identity(), known.as_ref())?;
         }
         if self.resync || known.is_none() {
             source.check_root_key()?;
-            if self.settings.source_limits.initial_timestamp.is_some() && self.definition.root.cursor.is_none() {
-                return Err(Error::wrong("INITIAL_TIMESTAMP is set, but the root table has no cursor to compare it with")
-                    .hint("name root.cursor in the definition, or unset INITIAL_TIMESTAMP"));
+            if self.settings.source_limits.initial_timestamp.is_some()
+                && self.definition.root.cursor.is_none()
+            {
+                return Err(Error::wrong(
+                    "INITIAL_TIMESTAMP is set, but the root table has no cursor to compare it with",
+                )
+                .hint("name root.cursor in the definition, or unset INITIAL_TIMESTAMP"));
             }
         }
         let mark = OwnershipMark {
@@ -112,10 +120,12 @@ impl Start<'_> {
             identity.must_continue(&kept)?;
         }
         match known {
-            Some(known) if known.definition_hash != self.definition.hash => Err(definition_changed(&format!(
-                "the definition of {} is not the one that the state was made with",
-                self.definition.index
-            ))),
+            Some(known) if known.definition_hash != self.definition.hash => {
+                Err(definition_changed(&format!(
+                    "the definition of {} is not the one that the state was made with",
+                    self.definition.index
+                )))
+            }
             _ => Ok(()),
         }
     }
@@ -139,7 +149,9 @@ impl Start<'_> {
             ));
         }
         if found.definition_hash != mark.definition_hash {
-            return Err(definition_changed(&format!("the index {generation} was filled by another definition")));
+            return Err(definition_changed(&format!(
+                "the index {generation} was filled by another definition"
+            )));
         }
         Ok(())
     }

@@ -23,14 +23,20 @@ impl Source {
     pub fn inspect(&mut self) -> Result<Vec<Finding>> {
         let mut findings = vec![self.inspect_server()?];
         for warning in &self.plan.warnings.clone() {
-            findings.push(Finding::new(Level::Warning, "definition", warning.clone()).cure(
-                "name a cursor for it, or count on full loads: polling cannot see what changes there",
-            ));
+            findings.push(
+                Finding::new(Level::Warning, "definition", warning.clone()).cure(
+                    "name a cursor for it, or count on full loads: polling cannot see what changes there",
+                ),
+            );
         }
         self.check_root_key()?;
         self.try_statements()?;
         let root = self.plan.root.name.to_string();
-        findings.push(Finding::new(Level::Good, root, "its key identifies its rows, every table can be read"));
+        findings.push(Finding::new(
+            Level::Good,
+            root,
+            "its key identifies its rows, every table can be read",
+        ));
         findings.push(self.inspect_activity()?);
         let plan = std::sync::Arc::clone(&self.plan);
         for watched in &plan.watched {
@@ -118,7 +124,9 @@ impl Source {
                     subject.clone(),
                     format!("its cursor has no time zone and is taken to be in {}", self.timezone),
                 )
-                .cure("set `timezone` in the definition if the writers use another one, or make it timestamptz"),
+                .cure(
+                    "set `timezone` in the definition if the writers use another one, or make it timestamptz",
+                ),
             );
         }
         findings.extend(self.inspect_cursor_values(watched, &subject)?);
@@ -133,7 +141,9 @@ impl Source {
     fn inspect_cursor_values(&mut self, watched: &WatchedTable, subject: &str) -> Result<Vec<Finding>> {
         let now = match watched.cursor_kind {
             CursorKind::Timestamptz => "now()".to_owned(),
-            CursorKind::Timestamp | CursorKind::Date => format!("(now() at time zone {})", literal(&self.timezone)),
+            CursorKind::Timestamp | CursorKind::Date => {
+                format!("(now() at time zone {})", literal(&self.timezone))
+            }
         };
         let (table, cursor) = (&watched.table, &watched.cursor);
         let statement = format!(
@@ -141,12 +151,21 @@ impl Source {
                     (select count(*) from (select 1 from {table} as t0 where {cursor} > {now} + {AHEAD}
                                             limit {COUNT_LIMIT}) a)"
         );
-        let row =
-            self.in_snapshot(&format!("count rows of {subject}"), |client| client.query_typed_one(&statement, &[]))?;
+        let row = self.in_snapshot(&format!("count rows of {subject}"), |client| {
+            client.query_typed_one(&statement, &[])
+        })?;
         let mut findings = Vec::new();
         for (place, what, cure) in [
-            (0, "have no cursor value: they come in with full loads only", "fill the column and make it not null"),
-            (1, "have a cursor ahead of now: they are read by every poll until then", "correct the writer's clock"),
+            (
+                0,
+                "have no cursor value: they come in with full loads only",
+                "fill the column and make it not null",
+            ),
+            (
+                1,
+                "have a cursor ahead of now: they are read by every poll until then",
+                "correct the writer's clock",
+            ),
         ] {
             let count: i64 = row.get(place);
             if count > 0 {
@@ -172,27 +191,29 @@ impl Source {
                    join pg_catalog.pg_attribute a on a.attrelid = c.oid and a.attnum = i.indkey[0]
                   where n.nspname = $1 and c.relname = $2 and a.attname = $3
                     and i.indisvalid and i.indpred is null",
-                &[
-                    (&watched.name.schema, Type::TEXT),
-                    (&watched.name.name, Type::TEXT),
-                    (column, Type::TEXT),
-                ],
+                &[(&watched.name.schema, Type::TEXT), (&watched.name.name, Type::TEXT), (column, Type::TEXT)],
             )
             .map_err(|error| classify(&error, format!("cannot read the indexes of {subject}")))?;
         if !found.is_empty() || !watched.has_xmin {
             return Ok(None);
         }
         let mut columns = vec![name(column)];
-        columns.extend(watched.key.iter().filter_map(|key| key.expression.strip_prefix("t0.").map(str::to_owned)));
+        columns.extend(
+            watched.key.iter().filter_map(|key| key.expression.strip_prefix("t0.").map(str::to_owned)),
+        );
         columns.dedup();
         columns.retain(|column| column != "ctid" && column != "tableoid");
         Ok(Some(
-            Finding::new(Level::Warning, subject, "has no index on its cursor, so every poll reads the whole table")
-                .cure(format!(
-                    "create index concurrently on {} ({})",
-                    table(&watched.name),
-                    columns.join(", ")
-                )),
+            Finding::new(
+                Level::Warning,
+                subject,
+                "has no index on its cursor, so every poll reads the whole table",
+            )
+            .cure(format!(
+                "create index concurrently on {} ({})",
+                table(&watched.name),
+                columns.join(", ")
+            )),
         ))
     }
 

@@ -131,10 +131,8 @@ impl Store {
 }
 
 fn make_current(transaction: &Transaction<'_>, id: i64, record: &GenerationRecord, now: i64) -> Attempt<()> {
-    transaction.execute(
-        "update generations set is_current = 0 where index_alias = ?1",
-        [&record.index_alias],
-    )?;
+    transaction
+        .execute("update generations set is_current = 0 where index_alias = ?1", [&record.index_alias])?;
     transaction.execute(
         "update generations
             set index_alias = ?2,

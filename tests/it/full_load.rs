@@ -5,8 +5,8 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::harness::{
-    Database, Index, Program, Server, assert_same, classic_documents, film_schema, movies_documents, shared_movies,
-    wait_until,
+    Database, Index, Program, Server, assert_same, classic_documents, film_schema, movies_documents,
+    shared_movies, wait_until,
 };
 
 #[test]
@@ -62,7 +62,9 @@ fn a_search_finds_russian_and_english_word_forms() {
     );
     let index = Index::new("search");
     Program::new(&database, &index).once();
-    let found = |text: &str| index.search(&json!({"multi_match": {"query": text, "fields": ["title", "description"]}}));
+    let found = |text: &str| {
+        index.search(&json!({"multi_match": {"query": text, "fields": ["title", "description"]}}))
+    };
     assert_eq!(found("книга"), ["00000000-0000-4000-8000-000000000001"]);
     assert_eq!(found("корабль"), ["00000000-0000-4000-8000-000000000001"]);
     assert_eq!(found("ship"), ["00000000-0000-4000-8000-000000000002"]);
@@ -103,7 +105,8 @@ fn the_movies_database_is_loaded_document_by_document() {
         database.run_gzipped(&path);
         let expected = movies_documents(&mut database.connect());
         assert_eq!(expected.len(), 999);
-        let page_sizes: &[&str] = if file.contains("ties") { &["1", "100", "499", "500", "501"] } else { &["1000"] };
+        let page_sizes: &[&str] =
+            if file.contains("ties") { &["1", "100", "499", "500", "501"] } else { &["1000"] };
         for page_size in page_sizes {
             let index = Index::new("movies");
             let mut program = Program::new(&database, &index);

@@ -38,7 +38,10 @@ fn a_transaction_that_commits_after_later_ones_is_delivered() {
     let (first, second) = (film(&mut early, 0), film(&mut early, 1));
     let mut transaction = late.transaction().unwrap();
     transaction
-        .execute("update content.film_work set title = 'late', modified = now() where id = $1::text::uuid", &[&first])
+        .execute(
+            "update content.film_work set title = 'late', modified = now() where id = $1::text::uuid",
+            &[&first],
+        )
         .unwrap();
     // Later transactions come and are delivered, poll after poll.
     for round in 0..5 {
@@ -78,7 +81,10 @@ fn a_transaction_begun_before_a_poll_that_writes_after_it_is_delivered() {
         wait_for_title(&index, &second, &title);
     }
     transaction
-        .execute("update content.film_work set title = 'late', modified = now() where id = $1::text::uuid", &[&first])
+        .execute(
+            "update content.film_work set title = 'late', modified = now() where id = $1::text::uuid",
+            &[&first],
+        )
         .unwrap();
     transaction.commit().unwrap();
     wait_for_title(&index, &first, "late");
@@ -95,7 +101,10 @@ fn a_transaction_open_over_a_restart_is_delivered() {
     let (first, second) = (film(&mut early, 0), film(&mut early, 1));
     let mut transaction = late.transaction().unwrap();
     transaction
-        .execute("update content.film_work set title = 'late', modified = now() where id = $1::text::uuid", &[&first])
+        .execute(
+            "update content.film_work set title = 'late', modified = now() where id = $1::text::uuid",
+            &[&first],
+        )
         .unwrap();
     for round in 0..3 {
         let title = format!("early {round}");
@@ -227,11 +236,17 @@ fn a_role_that_cannot_see_transactions_looks_back_and_says_so() {
     let running = program.run();
     let mut transaction = late.transaction().unwrap();
     transaction
-        .execute("update content.film_work set title = 'late', modified = now() where id = $1::text::uuid", &[&first])
+        .execute(
+            "update content.film_work set title = 'late', modified = now() where id = $1::text::uuid",
+            &[&first],
+        )
         .unwrap();
     running.wait_for_log("running transactions cannot be seen");
     early
-        .execute("update content.film_work set title = 'early', modified = now() where id = $1::text::uuid", &[&second])
+        .execute(
+            "update content.film_work set title = 'early', modified = now() where id = $1::text::uuid",
+            &[&second],
+        )
         .unwrap();
     wait_for_title(&index, &second, "early");
     transaction.commit().unwrap();
@@ -251,11 +266,17 @@ fn sessions_without_track_activities_turn_on_the_look_back() {
     late.batch_execute("set track_activities = off").unwrap();
     let mut transaction = late.transaction().unwrap();
     transaction
-        .execute("update content.film_work set title = 'late', modified = now() where id = $1::text::uuid", &[&first])
+        .execute(
+            "update content.film_work set title = 'late', modified = now() where id = $1::text::uuid",
+            &[&first],
+        )
         .unwrap();
     running.wait_for_log("running transactions cannot be seen");
     early
-        .execute("update content.film_work set title = 'early', modified = now() where id = $1::text::uuid", &[&second])
+        .execute(
+            "update content.film_work set title = 'early', modified = now() where id = $1::text::uuid",
+            &[&second],
+        )
         .unwrap();
     wait_for_title(&index, &second, "early");
     transaction.commit().unwrap();
@@ -279,7 +300,10 @@ fn a_transaction_restamped_by_commit_and_chain_is_delivered() {
     .unwrap();
     wait_for_title(&index, &first, "chained one");
     early
-        .execute("update content.film_work set title = 'early', modified = now() where id = $1::text::uuid", &[&second])
+        .execute(
+            "update content.film_work set title = 'early', modified = now() where id = $1::text::uuid",
+            &[&second],
+        )
         .unwrap();
     wait_for_title(&index, &second, "early");
     late.batch_execute("commit").unwrap();

@@ -69,7 +69,9 @@ fn a_lost_state_costs_a_load_and_nothing_is_stuck_behind_old_versions() {
     program.once();
     program.lose_state();
     // A row that went away while no state knew of it.
-    database.execute("delete from content.film_work where id = (select min(id::text)::uuid from content.film_work)");
+    database.execute(
+        "delete from content.film_work where id = (select min(id::text)::uuid from content.film_work)",
+    );
     let mut client = database.connect();
     let finished = program.once();
     assert!(finished.log.contains("a full load begins"), "{}", finished.log);
@@ -87,13 +89,21 @@ fn documents_with_a_higher_version_are_overwritten_by_what_the_database_says() {
     program.once();
     // Another writer, or a clock that was years ahead.
     let mut client = database.connect();
-    let ids: Vec<String> =
-        client.query("select id::text from content.film_work limit 20", &[]).unwrap().iter().map(|row| row.get(0)).collect();
+    let ids: Vec<String> = client
+        .query("select id::text from content.film_work limit 20", &[])
+        .unwrap()
+        .iter()
+        .map(|row| row.get(0))
+        .collect();
     let ahead = 4_000_000_000_000_000u64;
     for (place, id) in ids.iter().enumerate() {
         let (status, answer) = index.call(
             "PUT",
-            &format!("{}/_doc/{id}?version={}&version_type=external", index.generation(), ahead + place as u64),
+            &format!(
+                "{}/_doc/{id}?version={}&version_type=external",
+                index.generation(),
+                ahead + place as u64
+            ),
             &serde_json::json!({"id": id, "title": "from the future"}),
         );
         assert_eq!(status, 200, "{answer}");
@@ -174,10 +184,9 @@ fn a_changed_definition_is_refused_and_resync_is_the_cure() {
     let mut program = Program::new(&database, &index);
     program.once();
     let definition = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/definitions/movies.toml"));
-    let changed = definition.replace("\"full_name\" } }", "\"id\" } }").replace(
-        "description     = \"description\"",
-        "description     = \"title\"",
-    );
+    let changed = definition
+        .replace("\"full_name\" } }", "\"id\" } }")
+        .replace("description     = \"description\"", "description     = \"title\"");
     assert_ne!(definition, changed);
     program.write("es_index.json", include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/es_index.json")));
     let changed = changed.replace("../es_index.json", "es_index.json");

@@ -102,11 +102,22 @@ impl Database {
 
     fn psql(&self) -> Command {
         let mut psql = Command::new("psql");
-        psql.args(["-X", "-q", "-v", "ON_ERROR_STOP=1", "-h", &self.host, "-p", &self.port, "-U", &self.user])
-            .args(["-d", &self.name])
-            .env("PGPASSWORD", &self.password)
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped());
+        psql.args([
+            "-X",
+            "-q",
+            "-v",
+            "ON_ERROR_STOP=1",
+            "-h",
+            &self.host,
+            "-p",
+            &self.port,
+            "-U",
+            &self.user,
+        ])
+        .args(["-d", &self.name])
+        .env("PGPASSWORD", &self.password)
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped());
         psql
     }
 
@@ -156,12 +167,20 @@ impl Cluster {
         let password = cluster.directory.path().join("password");
         cluster.tool(
             "initdb",
-            &["-D", &data, "-U", "pgsluice", "-A", "scram-sha-256", "-N", "--pwfile", password.to_str().unwrap()],
+            &[
+                "-D",
+                &data,
+                "-U",
+                "pgsluice",
+                "-A",
+                "scram-sha-256",
+                "-N",
+                "--pwfile",
+                password.to_str().unwrap(),
+            ],
         );
-        let mut conf = std::fs::OpenOptions::new()
-            .append(true)
-            .open(Path::new(&data).join("postgresql.conf"))
-            .unwrap();
+        let mut conf =
+            std::fs::OpenOptions::new().append(true).open(Path::new(&data).join("postgresql.conf")).unwrap();
         let socket = cluster.directory.path().display().to_string();
         writeln!(conf, "port = {}\nlisten_addresses = '127.0.0.1'", cluster.port).unwrap();
         writeln!(conf, "unix_socket_directories = '{socket}'\nfsync = off").unwrap();

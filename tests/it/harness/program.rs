@@ -156,7 +156,8 @@ impl Running {
 
     /// Sends a signal, by its name without SIG.
     pub fn signal(&self, name: &str) {
-        let status = Command::new("kill").args([&format!("-{name}"), &self.child.id().to_string()]).status().unwrap();
+        let status =
+            Command::new("kill").args([&format!("-{name}"), &self.child.id().to_string()]).status().unwrap();
         assert!(status.success());
     }
 
@@ -230,4 +231,3 @@ impl Finished {
         assert!(!self.log.contains("panicked"), "{}", self.log);
     }
 }
-
