@@ -7,6 +7,7 @@
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
+use toml::Spanned;
 use toml::de::DeValue;
 
 use crate::definition::name;
@@ -245,7 +246,7 @@ impl<'r, 't, 'p> DocumentReader<'r, 't, 'p> {
                     );
                 }
                 let mut values: Vec<String> = Vec::new();
-                for item in array.iter() {
+                for item in array {
                     values.extend(
                         self.literal(item, place, "write plain values in the array")
                             .filter(|text| !values.contains(text)),
@@ -369,7 +370,7 @@ pub(super) fn unused_relations(
             continue;
         }
         let span = top.get("relation").and_then(|all| all.get_ref().get(relation.name.as_str()));
-        let span = span.map_or(0..0, |section| section.span());
+        let span = span.map_or(0..0, Spanned::span);
         let problem = "is not used in the document, use it there in a list or one, or leave it out";
         problems.add(&span, &format!("relation.{}", relation.name), problem);
     }

@@ -174,7 +174,8 @@ impl Settings {
     ///
     /// # Errors
     /// Everything that is wrong, in one error.
-    pub fn from_variables(variables: Variables) -> Result<Self> {
+    pub fn from_variables(variables: impl IntoIterator<Item = (String, String)>) -> Result<Self> {
+        let variables: Variables = variables.into_iter().collect();
         let mut notices = environment::near_misses(&variables);
         // Names are compared without case from here on, so only ours, as they are listed, may pass.
         let known: Variables = table::known_names()
