@@ -3,6 +3,7 @@
 //! A definition is a TOML file, described in `docs/definition.md`, with a mapping file in JSON beside it. [`parse`]
 //! checks all that can be checked without a server; whether the tables and columns exist is seen when they are read.
 
+mod choice;
 mod document;
 mod hash;
 mod mapping;

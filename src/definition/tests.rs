@@ -457,3 +457,21 @@ fn the_whole_example_of_the_documentation_is_right() {
     let definition = parse(block("toml"), "example", &|_| Ok(block("json").to_owned())).unwrap();
     assert_eq!(definition.document.len(), 5);
 }
+
+#[test]
+fn every_slip_of_the_hand_is_answered_and_none_panics() {
+    for (position, character) in SHOP.char_indices() {
+        let rest = &SHOP[position + character.len_utf8()..];
+        for slip in ["", "x", "\"", "=", ".", "[", "{", "\n"] {
+            let text = [&SHOP[..position], slip, rest].concat();
+            if let Err(error) = parsed_any(&text) {
+                let message = error.to_string();
+                assert!(message.contains("wrong: line "), "{message}");
+            }
+        }
+    }
+}
+
+fn parsed_any(text: &str) -> Result<Definition> {
+    parse(text, "orders.toml", &|_| Ok(ORDERS.to_owned()))
+}

@@ -5,6 +5,7 @@
 //! (never a secret's) and what would be right.
 
 mod connection;
+mod defaults;
 mod dsn;
 mod elastic;
 mod environment;
@@ -22,57 +23,12 @@ use crate::alias;
 use crate::error::{Error, Result};
 use crate::settings::value::{Problems, bytes, count, given, instant, seconds};
 
+pub use defaults::*;
 pub use elastic::{Credentials, DEFAULT_REQUEST_TIMEOUT, ElasticSettings};
 pub use environment::Variables;
 pub use secret::Secret;
 pub use source::{SourceSettings, SslMode};
 pub use table::{SETTINGS, Setting};
-
-/// Where the state lies by default: beside the process, ignored by version control.
-pub const DEFAULT_STORAGE_DIR: &str = "state";
-
-/// Root rows of a batch: between 1,000 and 5,000 the measured speed is the same, and 2,000 keeps retries small.
-pub const DEFAULT_CHUNK_SIZE: usize = 2_000;
-
-/// Bytes of a batch's rows: several batches are in memory at once, and more gains nothing.
-pub const DEFAULT_BATCH_BYTES: usize = 16 << 20;
-
-/// Bytes of a bulk request: Elasticsearch's own advice begins at 5 to 15 MB and warns of more.
-pub const DEFAULT_BULK_BYTES: usize = 5 << 20;
-
-/// Bytes of one document: half of what a server takes as a request by default (`http.max_content_length`, 100 MB).
-pub const DEFAULT_DOCUMENT_MAX_BYTES: usize = 50 << 20;
-
-/// Batches before each stage: one that is worked off and one that is ready next.
-pub const DEFAULT_CHANNEL_CAPACITY: usize = 2;
-
-/// Between the beginnings of polls: changes are seen within a second or two, and a poll of an idle table is cheap.
-pub const DEFAULT_REQUEST_INTERVAL: Duration = Duration::from_secs(1);
-
-/// How old a written cursor may be: clocks of applications are rarely further apart, and the remembered rows make it
-/// nearly free.
-pub const DEFAULT_CURSOR_SKEW: Duration = Duration::from_secs(10);
-
-/// The fixed window where running transactions cannot be seen: longer than transactions of applications usually are.
-pub const DEFAULT_LOOKBACK: Duration = Duration::from_secs(900);
-
-/// How long `once` waits: longer than a restart of a server, shorter than the usual interval of a cron job.
-pub const DEFAULT_RETRY_DEADLINE: Duration = Duration::from_secs(300);
-
-/// How long a statement may take: a page of keys takes milliseconds, a wrong plan on a big table minutes.
-pub const DEFAULT_STATEMENT_TIMEOUT: Duration = Duration::from_secs(300);
-
-/// Rows that a feed remembers: some tens of megabytes at most.
-pub const DEFAULT_SEEN_MAX: usize = 200_000;
-
-/// Stale keys in the state: some hundred megabytes of SQLite at most.
-pub const DEFAULT_STALE_KEYS_MAX: u64 = 5_000_000;
-
-/// Dead letters in the state: more than anyone reads.
-pub const DEFAULT_DEAD_LETTER_MAX: usize = 10_000;
-
-/// Refusals in a row that stop the pipeline: so many are a wrong mapping, not wrong documents.
-pub const DEFAULT_DEAD_LETTER_STOP: u64 = 1_000;
 
 /// The longest time that a setting may give.
 const MONTH: Duration = Duration::from_secs(30 * 24 * 3600);
@@ -174,7 +130,8 @@ impl Settings {
     ///
     /// # Errors
     /// Everything that is wrong, in one error.
-    pub fn from_variables(variables: Variables) -> Result<Self> {
+    pub fn from_variables(variables: impl IntoIterator<Item = (String, String)>) -> Result<Self> {
+        let variables: Variables = variables.into_iter().collect();
         let mut notices = environment::near_misses(&variables);
         // Names are compared without case from here on, so only ours, as they are listed, may pass.
         let known: Variables = table::known_names()
@@ -344,128 +301,4 @@ fn log_format_named(text: &str) -> Result<LogFormat, String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    pub(super) fn variables(pairs: &[(&str, &str)]) -> Variables {
-        pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
-    }
-
-    fn with(pairs: &[(&str, &str)]) -> Result<Settings> {
-        let mut all = variables(&[
-            ("PG_DSN", "postgresql://u:pg-secret@h/db"),
-            ("ELASTIC_URL", "http://localhost:9200"),
-        ]);
-        all.extend(variables(pairs));
-        Settings::from_variables(all)
-    }
-
-    #[test]
-    fn the_listed_defaults_are_the_real_ones() {
-        let listed: Vec<(&str, &str)> = SETTINGS
-            .iter()
-            .filter(|setting| !["PG_DSN", "ELASTIC_URL"].contains(&setting.name))
-            .map(|setting| (setting.name, setting.default))
-            .collect();
-        assert_eq!(format!("{:?}", with(&listed).unwrap()), format!("{:?}", with(&[]).unwrap()));
-    }
-
-    #[test]
-    fn every_listed_setting_is_read() {
-        for setting in SETTINGS.iter().filter(|setting| !setting.default.is_empty()) {
-            let error = with(&[(setting.name, "?")]);
-            if setting.name != "STORAGE_SUBDIR" {
-                assert!(error.unwrap_err().to_string().contains(&format!("{} is \"?\"", setting.name)));
-            }
-        }
-        let settings = with(&[
-            ("DEFINITION", "a.toml, b.toml"),
-            ("STORAGE_SUBDIR", "/var/lib/pgsluice"),
-            ("CHUNK_SIZE", "500"),
-            ("BULK_BYTES", "512k"),
-            ("REQUEST_INTERVAL", "0.1"),
-            ("INITIAL_TIMESTAMP", "2021-06-16T20:14:09.221855Z"),
-            ("LOG_FORMAT", "json"),
-        ])
-        .unwrap();
-        assert_eq!(settings.definitions, [PathBuf::from("a.toml"), PathBuf::from("b.toml")]);
-        assert_eq!(settings.storage_dir, Path::new("/var/lib/pgsluice"));
-        assert_eq!((settings.chunk_size, settings.bulk_bytes), (500, 512 << 10));
-        assert_eq!(settings.request_interval, Duration::from_millis(100));
-        assert_eq!(settings.initial_timestamp, Some(1_623_874_449_221_855));
-        assert_eq!(settings.log_format, LogFormat::Json);
-        assert_eq!(with(&[("ELASTIC_INDEX", "films")]).unwrap().index.as_deref(), Some("films"));
-    }
-
-    #[test]
-    fn each_wrong_value_is_named_with_what_would_be_right() {
-        for (name, value, problem) in [
-            ("CHUNK_SIZE", "many", "CHUNK_SIZE is \"many\", write a whole number from 1 to 100000"),
-            ("CHUNK_SIZE", "0", "CHUNK_SIZE is \"0\", write a whole number from 1 to 100000"),
-            (
-                "BULK_BYTES",
-                "5TB",
-                "BULK_BYTES is \"5TB\", write a size such as 5MiB, from 1024 to 1073741824 bytes",
-            ),
-            ("REQUEST_INTERVAL", "1s", "REQUEST_INTERVAL is \"1s\", write seconds from 0.001 to 2592000"),
-            (
-                "CURSOR_SKEW",
-                "0.0",
-                "CURSOR_SKEW is \"0.0\", which would lose rows whose cursor was set a moment before their transaction began; write more than 0",
-            ),
-            (
-                "DEAD_LETTER_STOP",
-                "-1",
-                "DEAD_LETTER_STOP is \"-1\", write a whole number from 1 to 1000000000",
-            ),
-            (
-                "INITIAL_TIMESTAMP",
-                "yesterday",
-                "INITIAL_TIMESTAMP is \"yesterday\", write an instant in the years 1 to 9999 as 2021-06-16T20:14:09Z or in seconds since 1970, with at most six digits behind the second",
-            ),
-            ("LOG_FORMAT", "xml", "LOG_FORMAT is \"xml\", write text or json"),
-            ("DEFINITION", "a,,b", "DEFINITION is \"a,,b\", write files separated by single commas"),
-            ("DEFINITION", "a,a", "DEFINITION is \"a,a\", which names a file twice"),
-            (
-                "ELASTIC_INDEX",
-                "Movies",
-                "ELASTIC_INDEX is \"Movies\", an index name is lower case, write \"movies\"",
-            ),
-        ] {
-            let error = with(&[(name, value)]).unwrap_err();
-            assert_eq!(error.to_string(), format!("the settings are wrong: {problem}"));
-            assert_eq!(error.exit_code(), 2);
-        }
-    }
-
-    #[test]
-    fn everything_wrong_is_said_at_once() {
-        let error =
-            Settings::from_variables(variables(&[("CHUNK_SIZE", "x"), ("LOG_FORMAT", "y")])).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "the settings are wrong: neither PG_DSN nor PG_DSN__HOST is set, write PG_DSN=postgresql://user@host:5432/dbname; \
-             ELASTIC_URL is not set, write ELASTIC_URL=http://host:9200; \
-             CHUNK_SIZE is \"x\", write a whole number from 1 to 100000; LOG_FORMAT is \"y\", write text or json"
-        );
-    }
-
-    #[test]
-    fn one_index_cannot_serve_two_definitions() {
-        let error = with(&[("ELASTIC_INDEX", "films"), ("DEFINITION", "a,b")]).unwrap_err();
-        assert!(error.to_string().contains("cannot be the index of several definitions"), "{error}");
-    }
-
-    #[test]
-    fn a_name_that_is_nearly_ours_is_remarked_on() {
-        let settings = with(&[("CHUNK_SIZES", "1")]).unwrap();
-        assert_eq!(settings.notices, ["CHUNK_SIZES is no setting and is not read, did you mean CHUNK_SIZE?"]);
-    }
-
-    #[test]
-    fn no_secret_is_shown() {
-        let settings = with(&[("ELASTIC_USER", "u"), ("ELASTIC_PASSWORD", "es-secret")]).unwrap();
-        let shown = format!("{settings:?}");
-        assert!(!shown.contains("secret"), "{shown}");
-    }
-}
+mod tests;

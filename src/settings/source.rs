@@ -333,6 +333,26 @@ mod tests {
     }
 
     #[test]
+    fn no_slip_of_the_hand_shows_the_password() {
+        for dsn in [
+            "postgresql://user:hunter2@host:5432/db?sslmode=require&connect_timeout=5",
+            "host=host port=5432 user=user password='hunter2 x' dbname=db sslmode=require",
+            "host=host password=hunter2 dbname=db",
+        ] {
+            for (position, character) in dsn.char_indices() {
+                let without = [&dsn[..position], &dsn[position + character.len_utf8()..]].concat();
+                let with_space = [&dsn[..position], " ", &dsn[position..]].concat();
+                let with_at = [&dsn[..position], "@", &dsn[position..]].concat();
+                for wrong in [without, with_space, with_at] {
+                    let (_, problems) = checked(&[("PG_DSN", &wrong)]);
+                    // A name of a parameter in a URL may be shown, and no slip in these makes the password one.
+                    assert!(!format!("{problems:?}").contains("unter"), "{wrong}: {problems:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
     fn the_password_is_not_in_the_debug_text() {
         let settings = right(&[("PG_DSN", "postgres://u:hunter2@h/db")]);
         assert!(!format!("{settings:?}").contains("hunter2"));

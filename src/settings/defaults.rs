@@ -1,0 +1,49 @@
+//! The defaults of the settings, and why they are what they are.
+
+use std::time::Duration;
+
+/// Where the state lies by default: beside the process, ignored by version control.
+pub const DEFAULT_STORAGE_DIR: &str = "state";
+
+/// Root rows of a batch: between 1,000 and 5,000 the measured speed is the same, and 2,000 keeps retries small.
+pub const DEFAULT_CHUNK_SIZE: usize = 2_000;
+
+/// Bytes of a batch's rows: several batches are in memory at once, and more gains nothing.
+pub const DEFAULT_BATCH_BYTES: usize = 16 << 20;
+
+/// Bytes of a bulk request: Elasticsearch's own advice begins at 5 to 15 MB and warns of more.
+pub const DEFAULT_BULK_BYTES: usize = 5 << 20;
+
+/// Bytes of one document: half of what a server takes as a request by default (`http.max_content_length`, 100 MB).
+pub const DEFAULT_DOCUMENT_MAX_BYTES: usize = 50 << 20;
+
+/// Batches before each stage: one that is worked off and one that is ready next.
+pub const DEFAULT_CHANNEL_CAPACITY: usize = 2;
+
+/// Between the beginnings of polls: changes are seen within a second or two, and a poll of an idle table is cheap.
+pub const DEFAULT_REQUEST_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How old a written cursor may be: clocks of applications are rarely further apart, and the remembered rows make it
+/// nearly free.
+pub const DEFAULT_CURSOR_SKEW: Duration = Duration::from_secs(10);
+
+/// The fixed window where running transactions cannot be seen: longer than transactions of applications usually are.
+pub const DEFAULT_LOOKBACK: Duration = Duration::from_secs(900);
+
+/// How long `once` waits: longer than a restart of a server, shorter than the usual interval of a cron job.
+pub const DEFAULT_RETRY_DEADLINE: Duration = Duration::from_secs(300);
+
+/// How long a statement may take: a page of keys takes milliseconds, a wrong plan on a big table minutes.
+pub const DEFAULT_STATEMENT_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// Rows that a feed remembers: some tens of megabytes at most.
+pub const DEFAULT_SEEN_MAX: usize = 200_000;
+
+/// Stale keys in the state: some hundred megabytes of SQLite at most.
+pub const DEFAULT_STALE_KEYS_MAX: u64 = 5_000_000;
+
+/// Dead letters in the state: more than anyone reads.
+pub const DEFAULT_DEAD_LETTER_MAX: usize = 10_000;
+
+/// Refusals in a row that stop the pipeline: so many are a wrong mapping, not wrong documents.
+pub const DEFAULT_DEAD_LETTER_STOP: u64 = 1_000;
