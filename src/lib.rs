@@ -15,6 +15,10 @@ pub mod plan;
 pub mod rows;
 pub mod shutdown;
 
+pub mod settings;
+
 pub mod definition;
+
+pub mod elastic;
 
 pub mod transform;

@@ -2,7 +2,7 @@
 
 use crossbeam_channel::Receiver;
 
-use crate::document::{ActionKind, RenderedBatch};
+use crate::document::RenderedBatch;
 use crate::elastic::Delivery;
 use crate::error::Result;
 use crate::key::Key;
@@ -57,7 +57,7 @@ impl Loader<'_> {
             key: refusal.key,
             error_type: refusal.error_type,
             reason: refusal.reason,
-            document: Some(refusal.document),
+            document: refusal.document,
         }));
         let mut superseded: Vec<Key> = Vec::with_capacity(delivered.superseded.len());
         for (key, found) in delivered.superseded {
@@ -87,11 +87,10 @@ impl Loader<'_> {
             now,
         )?;
         crate::faults::point("acknowledged");
-        let delete_count = batch.actions.iter().filter(|action| action.kind == ActionKind::Delete).count() as u64;
         let applied_count = delivered.applied.len() as u64;
-        let deleted = delete_count.min(applied_count);
+        let deleted = delivered.applied_delete_count;
         self.counters.deleted.add(deleted);
-        self.counters.indexed.add(applied_count - deleted);
+        self.counters.indexed.add(delivered.applied_index_count);
         self.counters.refused.add(refused.len() as u64);
         self.counters.superseded.add(superseded.len() as u64);
         self.counters.retried.add(delivered.retried_item_count);

@@ -1,0 +1,37 @@
+//! Elasticsearch and OpenSearch: the client, the delivery of rendered batches, and the index itself.
+//!
+//! What a server's answer means is decided by functions of bytes (`response`, `judge`, `failure`,
+//! `inspection::decide`, `mapping`, `index_settings`); what waits for a server is in `client`, `delivery`,
+//! `index`, `documents` and `scroll`. Nothing here knows PostgreSQL or the state. Statements about the
+//! servers were tried on Elasticsearch and OpenSearch, see `tests/elastic_facts.rs`.
+
+mod breaker;
+mod bulk;
+mod client;
+mod delivered;
+mod delivery;
+mod documents;
+mod failure;
+mod index;
+mod index_settings;
+mod inspection;
+mod judge;
+mod mapping;
+mod node;
+mod response;
+#[cfg(test)]
+mod scripted;
+mod scroll;
+mod server;
+mod tls;
+
+pub use client::Client;
+pub use delivered::{Delivered, Refused};
+pub use delivery::{Delivery, DeliverySettings};
+pub use documents::{RawDocument, document_count, get_documents, refresh};
+pub use index::{Ensured, ensure_generation, put_mapping_additions, put_mark};
+pub use index_settings::GC_DELETES;
+pub use inspection::{EnsureRequest, FoundIndex, Inspected, Step, decide, inspect};
+pub use mapping::{MARK_FORMAT, OwnershipMark};
+pub use scroll::scroll_ids;
+pub use server::{Flavour, ServerInfo};

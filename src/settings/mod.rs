@@ -1,0 +1,5 @@
+//! The checked settings.
+
+mod elastic;
+
+pub use elastic::{Credentials, ElasticSettings, Secret};
