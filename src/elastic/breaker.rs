@@ -1,7 +1,7 @@
 //! Stops the delivery when everything is refused.
 //!
-//! One poison document harms only itself, but a wrong mapping refuses them all, and must not turn a whole table into
-//! dead letters.
+//! One poison document harms only itself, but a wrong mapping refuses them all, and must not turn a whole
+//! table into dead letters.
 
 use std::collections::VecDeque;
 
@@ -17,9 +17,9 @@ struct Stretch {
 
 /// Counts refusals, in a row and among the last documents judged.
 ///
-/// It trips at `limit` refusals in a row, and when half of the last 10 × `limit` documents were refused (counted in
-/// stretches of `limit`, so the window is between 9 and 10 limits long, and memory does not grow with the limit).
-/// Deletes are not counted: the index takes them under any mapping.
+/// It trips at `limit` refusals in a row, and when half of the last 10 × `limit` documents were refused
+/// (counted in stretches of `limit`, so the window is between 9 and 10 limits long, and memory does not grow
+/// with the limit). Deletes are not counted: the index takes them under any mapping.
 #[derive(Debug)]
 pub(crate) struct Breaker {
     limit: u64,

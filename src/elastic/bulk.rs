@@ -16,7 +16,7 @@ impl Piece {
     pub(crate) fn body<'a>(&self, batch: &'a RenderedBatch) -> Cow<'a, [u8]> {
         let ranges = || self.positions.iter().map(|position| &batch.actions[*position].bytes);
         let lie_side_by_side = ranges().zip(ranges().skip(1)).all(|(left, right)| left.end == right.start);
-        match (ranges().next(), ranges().last()) {
+        match (ranges().next(), ranges().next_back()) {
             (Some(first), Some(last)) if lie_side_by_side => {
                 Cow::Borrowed(&batch.body[first.start..last.end])
             }
@@ -40,7 +40,8 @@ impl Piece {
     }
 }
 
-/// Cuts the actions at `positions` into pieces of at most `max_bytes`; an action larger than that stands alone.
+/// Cuts the actions at `positions` into pieces of at most `max_bytes`; an action larger than that stands
+/// alone.
 pub(crate) fn cut(batch: &RenderedBatch, positions: &[usize], max_bytes: usize) -> VecDeque<Piece> {
     let mut pieces = VecDeque::new();
     let mut piece = Vec::new();

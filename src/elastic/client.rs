@@ -1,7 +1,8 @@
 //! Sends one request and reads its answer.
 //!
-//! The client knows the nodes, who we are and how long to wait; it does not wait between attempts. A request that
-//! surely reached no server is sent to the next node at once, one that may be repeated also after a lost answer.
+//! The client knows the nodes, who we are and how long to wait; it does not wait between attempts. A request
+//! that surely reached no server is sent to the next node at once, one that may be repeated also after a lost
+//! answer.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};

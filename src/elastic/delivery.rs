@@ -1,31 +1,34 @@
 //! Delivers rendered batches: sends, waits, sends again what has to be, and says what became of every action.
 //!
-//! An action is sent until the server has said what became of it. Sending the same bytes twice does no harm: every action
-//! carries its version, and `external_gte` makes the second time a success without effect.
+//! An action is sent until the server has said what became of it. Sending the same bytes twice does no harm:
+//! every action carries its version, and `external_gte` makes the second time a success without effect.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use serde::Deserialize;
-use serde_json::json;
 use ureq::http::Method;
 
 use crate::backoff::Backoff;
-use crate::batch::Version;
 use crate::document::{ActionKind, RenderedBatch};
 use crate::elastic::breaker::Breaker;
 use crate::elastic::bulk::{Piece, cut};
 use crate::elastic::client::{Client, Request, RequestBody, path_segment};
-use crate::elastic::failure::successful;
+use crate::elastic::delivered::{Delivered, Progress};
+use crate::elastic::documents::get_versions;
 use crate::elastic::judge::{Answer, Verdict, judge_item, judge_request};
 use crate::elastic::response::Cause;
 use crate::error::{Error, Result};
-use crate::key::Key;
 use crate::shutdown::Shutdown;
 
-/// After a lost answer the next bodies are cut smaller, at most this many times in halves: a server or proxy that cannot
-/// take in a body in time (or hangs up on it instead of answering 413) may take a 64th of it.
+/// When nothing of a round was taken the next bodies are cut smaller, at most this many times in halves. A
+/// server or proxy that cannot take in a body in time, or hangs up on it instead of answering 413, may take a
+/// 64th of it; and a server whose memory for writing is smaller than the body answers 429 for ever
+/// (`indexing_pressure.memory.limit`, a tenth of the heap).
 const MOST_HALVINGS: u32 = 6;
+
+/// From so many actions on, a batch of which every single one is malformed to the server says that it is not the
+/// documents: the server (or a proxy before it) refuses the request itself.
+const SYSTEMIC_MIN: usize = 8;
 
 /// What a delivery is made from.
 pub struct DeliverySettings {
@@ -43,43 +46,6 @@ pub struct DeliverySettings {
     pub shutdown: Shutdown,
 }
 
-/// A document that the index refused for good.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refused {
-    /// The root key.
-    pub key: Key,
-    /// The server's word for the kind of error.
-    pub error_type: String,
-    /// The server's reason with all its causes.
-    pub reason: String,
-    /// The document as it was sent; none for a delete.
-    pub document: Option<String>,
-}
-
-/// What became of the actions of a batch. Each key is in exactly one of `applied`, `refused` and `superseded`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Delivered {
-    /// The keys whose actions the index has taken.
-    pub applied: Vec<Key>,
-    /// How many of them were documents written.
-    pub applied_index_count: u64,
-    /// How many of them were documents removed, or found absent.
-    pub applied_delete_count: u64,
-    /// What was refused for good.
-    pub refused: Vec<Refused>,
-    /// The keys for which the index holds a strictly higher version, and that version where it could be learned.
-    pub superseded: Vec<(Key, Option<Version>)>,
-    /// The keys, each once, of requests of which it was not known for a time whether they had been applied: a copy of
-    /// such a request may still be on its way.
-    pub unknown: Vec<Key>,
-    /// Bulk requests sent.
-    pub request_count: u64,
-    /// Actions sent again after a wait.
-    pub retried_item_count: u64,
-    /// Bytes of the bodies sent.
-    pub byte_count: u64,
-}
-
 /// Delivers batches, one after the other.
 pub struct Delivery {
     settings: DeliverySettings,
@@ -94,26 +60,15 @@ pub struct Delivery {
 struct Pause {
     error: Error,
     at_least: Option<Duration>,
-}
-
-/// What is known of a batch under way.
-struct Progress<'a> {
-    batch: &'a RenderedBatch,
-    delivered: Delivered,
-    superseded: Vec<(usize, Option<Version>)>,
-    is_unknown: Vec<bool>,
-    /// Positions to be sent again.
-    waiting: Vec<usize>,
-    /// Whether the server has judged an action for good since the last wait.
-    has_advanced: bool,
-    lost_answers_in_a_row: u32,
+    /// Whether the server may have seen the body, so that a smaller one may fare better.
+    was_sent: bool,
 }
 
 impl Delivery {
     /// Makes a delivery; nothing is sent yet.
     pub fn new(settings: DeliverySettings) -> Self {
-        // What the filter leaves is all that is read: of an action that worked, `{"index":{"status":200}}`. Neither server
-        // filters the answer of a request that failed as a whole.
+        // What the filter leaves is all that is read: of an action that worked, `{"index":{"status":200}}`.
+        // Neither server filters the answer of a request that failed as a whole.
         let bulk_path = format!(
             "/{}/_bulk?require_alias=true&filter_path=items.*.status,items.*.error",
             path_segment(&settings.write_alias)
@@ -129,8 +84,8 @@ impl Delivery {
 
     /// Delivers a batch; returns when every action is judged.
     ///
-    /// Fails when someone has to act, when shutdown is asked for while waiting, when the server was away for longer than
-    /// the deadline, or when too much is refused; then the batch must not be acknowledged.
+    /// Fails when someone has to act, when shutdown is asked for while waiting, when the server was away for
+    /// longer than the deadline, or when too much is refused; then the batch must not be acknowledged.
     pub fn deliver(&mut self, batch: &RenderedBatch) -> Result<Delivered> {
         let mut progress = Progress::new(batch);
         let mut backoff = Backoff::new(self.settings.retry_deadline);
@@ -138,10 +93,21 @@ impl Delivery {
             let Some(pause) = self.send_round(&mut progress)? else { continue };
             if std::mem::take(&mut progress.has_advanced) {
                 backoff.succeeded();
+                progress.fruitless_rounds = 0;
+            } else if pause.was_sent {
+                progress.fruitless_rounds += 1;
             }
             progress.waiting.sort_unstable();
             progress.delivered.retried_item_count += progress.waiting.len() as u64;
             backoff.wait_after(pause.error, pause.at_least, &self.settings.shutdown)?;
+        }
+        if progress.malformed_count >= SYSTEMIC_MIN && progress.malformed_count == batch.actions.len() {
+            return Err(Error::wrong(format!(
+                "{}: every document of the batch was refused as a request of its own, the last one for {}",
+                self.attempt,
+                progress.delivered.refused.last().map_or("", |refused| refused.reason.as_str())
+            ))
+            .hint("something between pgsluice and the server, or an unknown version of it, refuses all requests"));
         }
         self.look_up_versions(&mut progress);
         Ok(progress.finish())
@@ -149,7 +115,7 @@ impl Delivery {
 
     /// Sends everything that waits, until something says that it is better to wait.
     fn send_round(&mut self, progress: &mut Progress<'_>) -> Result<Option<Pause>> {
-        let halvings = progress.lost_answers_in_a_row.saturating_sub(1).min(MOST_HALVINGS);
+        let halvings = progress.fruitless_rounds.saturating_sub(1).min(MOST_HALVINGS);
         let max_bytes = (self.body_max_bytes >> halvings).max(1);
         let mut pieces = cut(progress.batch, &std::mem::take(&mut progress.waiting), max_bytes);
         while let Some(piece) = pieces.pop_front() {
@@ -176,18 +142,21 @@ impl Delivery {
             body: RequestBody::NdJson(&body),
             is_repeatable: false,
         };
+        let mut was_sent = true;
         let (answer, at_least) = match self.settings.client.attempt(&request) {
             Ok(response) => {
                 let answer = judge_request(&response, piece.kinds(progress.batch), &self.attempt);
                 (answer, response.retry_after)
             }
             Err(failure) if !failure.error.is_retryable() => (Answer::Stop(failure.error), None),
-            Err(failure) if failure.is_surely_unsent => (Answer::Busy(failure.error), None),
+            Err(failure) if failure.is_surely_unsent => {
+                was_sent = false;
+                (Answer::Busy(failure.error), None)
+            }
             Err(failure) => (Answer::Unknown(failure.error), None),
         };
         match answer {
             Answer::Items(items) => {
-                progress.lost_answers_in_a_row = 0;
                 let mut last_error = None;
                 for (position, item) in piece.positions.into_iter().zip(items) {
                     let kind = progress.batch.actions[position].kind;
@@ -204,29 +173,31 @@ impl Delivery {
                 }
                 return Ok(last_error.map(|error| {
                     let error = error.while_doing(format!("{} actions wait", progress.waiting.len()));
-                    Pause { error, at_least }
+                    Pause { error, at_least, was_sent }
                 }));
             }
             Answer::Stop(error) => return Err(error),
             Answer::Busy(error) => {
                 progress.waiting.extend(piece.positions);
-                return Ok(Some(Pause { error, at_least }));
+                return Ok(Some(Pause { error, at_least, was_sent }));
             }
             Answer::Unknown(error) => {
-                progress.lost_answers_in_a_row += 1;
                 for position in &piece.positions {
                     progress.is_unknown[*position] = true;
                 }
                 progress.waiting.extend(piece.positions);
-                return Ok(Some(Pause { error, at_least }));
+                return Ok(Some(Pause { error, at_least, was_sent }));
             }
-            Answer::Malformed(cause) => self.split_or_refuse(piece, &cause, pieces, progress)?,
+            Answer::Malformed(cause) => {
+                progress.malformed_count += usize::from(piece.positions.len() == 1);
+                self.split_or_refuse(piece, &cause, pieces, progress)?;
+            }
             Answer::TooLarge(cause) => {
                 if piece.positions.len() > 1 {
                     let max_bytes = (body.len() / 2).max(1);
                     if max_bytes < self.body_max_bytes {
                         log::info!(
-                            "{}: a body of {} bytes is too large for the server, at most {max_bytes} are sent from now on",
+                            "{}: the server takes no body of {} bytes, at most {max_bytes} are sent from now on",
                             self.settings.write_alias,
                             body.len()
                         );
@@ -260,28 +231,14 @@ impl Delivery {
     }
 
     fn applied(&mut self, position: usize, progress: &mut Progress<'_>) {
-        let action = &progress.batch.actions[position];
-        match action.kind {
-            ActionKind::Index => {
-                self.breaker.applied();
-                progress.delivered.applied_index_count += 1;
-            }
-            ActionKind::Delete => progress.delivered.applied_delete_count += 1,
+        if progress.batch.actions[position].kind == ActionKind::Index {
+            self.breaker.applied();
         }
-        progress.delivered.applied.push(action.key.clone());
-        progress.has_advanced = true;
+        progress.applied(position);
     }
 
     fn refused(&mut self, position: usize, cause: &Cause, progress: &mut Progress<'_>) -> Result<()> {
-        let action = &progress.batch.actions[position];
-        progress.has_advanced = true;
-        progress.delivered.refused.push(Refused {
-            key: action.key.clone(),
-            error_type: cause.error_type.clone(),
-            reason: cause.reason_story(),
-            document: (action.kind == ActionKind::Index)
-                .then(|| String::from_utf8_lossy(&progress.batch.body[action.document.clone()]).into_owned()),
-        });
+        progress.refused(position, cause);
         if self.breaker.refused() {
             return Err(Error::wrong(format!(
                 "{} refuses too many documents, the last one for {}",
@@ -289,7 +246,7 @@ impl Delivery {
                 cause.story()
             ))
             .hint(
-                "correct the mapping or the definition; DEAD_LETTER_STOP sets how many refusals in a row stop the pipeline",
+                "correct the mapping or the definition; DEAD_LETTER_STOP sets how many refusals stop the pipeline",
             ));
         }
         Ok(())
@@ -319,72 +276,15 @@ impl Delivery {
     }
 }
 
-impl<'a> Progress<'a> {
-    fn new(batch: &'a RenderedBatch) -> Self {
-        let action_count = batch.actions.len();
-        Self {
-            batch,
-            delivered: Delivered::default(),
-            superseded: Vec::new(),
-            is_unknown: vec![false; action_count],
-            waiting: (0..action_count).collect(),
-            has_advanced: false,
-            lost_answers_in_a_row: 0,
-        }
-    }
-
-    fn superseded(&mut self, position: usize, found: Option<Version>) {
-        self.superseded.push((position, found));
-        self.has_advanced = true;
-    }
-
-    fn finish(mut self) -> Delivered {
-        let key = |position: usize| self.batch.actions[position].key.clone();
-        self.delivered.superseded =
-            self.superseded.into_iter().map(|(position, found)| (key(position), found)).collect();
-        self.delivered.unknown = self
-            .is_unknown
-            .iter()
-            .enumerate()
-            .filter_map(|(position, is_unknown)| is_unknown.then(|| key(position)))
-            .collect();
-        self.delivered
-    }
-}
-
-/// Returns the versions of documents as of now (`_mget` is realtime: it sees what no refresh has shown yet).
-fn get_versions(client: &Client, index: &str, ids: &[String]) -> Result<Vec<Option<Version>>> {
-    #[derive(Deserialize)]
-    struct Body {
-        docs: Vec<Document>,
-    }
-    #[derive(Deserialize)]
-    struct Document {
-        #[serde(rename = "_version")]
-        version: Option<u64>,
-    }
-    let attempt = "cannot ask for the versions of documents";
-    let path =
-        format!("/{}/_mget?stored_fields=_none_&filter_path=docs._id,docs._version", path_segment(index));
-    let response = client.send(Method::POST, &path, &json!({ "ids": ids }), attempt)?;
-    let body: Body = successful(response, attempt)?.json(attempt)?;
-    if body.docs.len() != ids.len() {
-        return Err(Error::unreachable(format!(
-            "{attempt}: {} answers for {} ids",
-            body.docs.len(),
-            ids.len()
-        )));
-    }
-    Ok(body.docs.into_iter().map(|document| document.version.map(Version)).collect())
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Instant;
 
     use super::*;
+    use crate::batch::Version;
     use crate::elastic::bulk::tests::batch;
     use crate::elastic::scripted::{Reply, Scripted};
+    use crate::key::Key;
 
     const OK: &str = r#"{"index":{"status":200}}"#;
     const BUSY: &str =
@@ -487,6 +387,17 @@ mod tests {
         assert_eq!(keys(&delivered.applied), ["0", "1", "3"]);
         assert_eq!(delivered.refused[0].key.as_str(), "2");
         assert_eq!(delivered.refused[0].error_type, "illegal_argument_exception");
+    }
+
+    #[test]
+    fn a_batch_that_is_malformed_throughout_is_not_the_documents_fault() {
+        // Halving 8 actions to the last takes 15 requests.
+        let server = Scripted::start((0..15).map(|_| Reply::json(400, "")).collect());
+        let mut delivery = delivery(&server);
+        delivery.breaker = Breaker::new(1000);
+        let error = delivery.deliver(&batch(&["{}"; 8])).unwrap_err();
+        assert_eq!((error.exit_code(), server.requests().len()), (2, 15));
+        assert!(error.story().contains("refuses all requests"), "{error:?}");
     }
 
     #[test]

@@ -67,6 +67,32 @@ pub fn get_documents(client: &Client, index: &str, ids: &[String]) -> Result<Vec
     Ok(documents)
 }
 
+/// Returns the versions of documents as of now (`_mget` is realtime: it sees what no refresh has shown yet).
+pub(crate) fn get_versions(client: &Client, index: &str, ids: &[String]) -> Result<Vec<Option<Version>>> {
+    #[derive(Deserialize)]
+    struct Body {
+        docs: Vec<Document>,
+    }
+    #[derive(Deserialize)]
+    struct Document {
+        #[serde(rename = "_version")]
+        version: Option<u64>,
+    }
+    let attempt = "cannot ask for the versions of documents";
+    let path =
+        format!("/{}/_mget?stored_fields=_none_&filter_path=docs._id,docs._version", path_segment(index));
+    let response = client.send(Method::POST, &path, &json!({ "ids": ids }), attempt)?;
+    let body: Body = successful(response, attempt)?.json(attempt)?;
+    if body.docs.len() != ids.len() {
+        return Err(Error::unreachable(format!(
+            "{attempt}: {} answers for {} ids",
+            body.docs.len(),
+            ids.len()
+        )));
+    }
+    Ok(body.docs.into_iter().map(|document| document.version.map(Version)).collect())
+}
+
 /// Counts the documents that a search can see.
 pub fn document_count(client: &Client, index: &str) -> Result<u64> {
     #[derive(Deserialize)]
@@ -89,9 +115,7 @@ pub fn refresh(client: &Client, index: &str) -> Result<()> {
         shards: Shards,
     }
     let attempt = format!("cannot refresh {index}");
-    let path = format!("/{}/_refresh", path_segment(index));
-    let response = client.send(Method::POST, &path, &json!({}), &attempt)?;
-    let body: Body = successful(response, &attempt)?.json(&attempt)?;
+    let body: Body = client.get(&format!("/{}/_refresh", path_segment(index)), &attempt)?;
     body.shards.all_answered(&attempt)
 }
 

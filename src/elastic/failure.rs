@@ -10,8 +10,8 @@ use crate::elastic::response::{Cause, Response};
 use crate::error::{Error, Result};
 
 const CREDENTIALS_CURE: &str = "check ELASTIC_USER and ELASTIC_PASSWORD, or ELASTIC_API_KEY";
-const RIGHTS_CURE: &str = "give the user of ELASTIC_USER or ELASTIC_API_KEY the right to it: monitor on the cluster; \
-                           write, read, create_index, manage and view_index_metadata on the index";
+const RIGHTS_CURE: &str = "give the user of ELASTIC_USER or ELASTIC_API_KEY its rights: monitor on the cluster; \
+                           read, write, create_index, manage and view_index_metadata on the index";
 const INDEX_GONE_CURE: &str = "the index or its alias was deleted; `pgsluice resync` loads it anew";
 
 /// A request without an answer.
@@ -130,8 +130,9 @@ pub(crate) fn status_error(status: u16, cause: Option<&Cause>, attempt: &str) ->
 
 /// Whether a status and error type speak of a condition that passes.
 ///
-/// Cluster blocks come as 403 where they forbid writing (a full disk makes indices read-only: type
-/// `cluster_block_exception`, "disk usage exceeded flood-stage watermark") and as 429 or 503 else; all are lifted.
+/// A cluster block is lifted by the server or by someone else: a full disk gives 429
+/// `cluster_block_exception` ("disk usage exceeded flood-stage watermark", 403 before Elasticsearch 7.10),
+/// `index.blocks.write` and `read_only` give 403 (Elasticsearch 8.16.6, OpenSearch 2.19.1).
 pub(crate) fn is_passing(status: u16, error_type: &str) -> bool {
     matches!(status, 408 | 429 | 500..)
         || matches!(

@@ -1,8 +1,8 @@
 //! The settings of an index, compared whichever way they were written.
 //!
 //! A file may write `{"index": {"refresh_interval": "1s"}}`, `{"index.refresh_interval": "1s"}` or
-//! `{"refresh_interval": "1s"}`, with numbers and booleans or their texts, one item or a list of one; the servers answer
-//! with texts. All are made flat and equal here.
+//! `{"refresh_interval": "1s"}`, with numbers and booleans or their texts, one item or a list of one; the
+//! servers answer with texts. All are made flat and equal here.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,8 +11,8 @@ use serde_json::{Map, Value};
 
 /// How long an index that we create remembers the version of a deleted document.
 ///
-/// The servers' own 60 seconds are shorter than a request may be on its way through proxies and queues; ten minutes are
-/// not, and cost a few bytes of memory for each deletion.
+/// The servers' own 60 seconds are shorter than a request may be on its way through proxies and queues; ten
+/// minutes are not, and cost a few bytes of memory for each deletion.
 pub const GC_DELETES: Duration = Duration::from_secs(600);
 
 /// What the servers take if `index.gc_deletes` is not set (`IndexSettings.DEFAULT_GC_DELETES` of either).
@@ -95,7 +95,8 @@ fn as_text(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
-/// Reads a duration as the servers write it: `90s`, `10m`, `1h`, `2d`, `500ms`, `1000micros`, `1nanos`, `-1`, `0`.
+/// Reads a duration as the servers write it: `90s`, `10m`, `1h`, `2d`, `500ms`, `1000micros`, `1nanos`, `-1`,
+/// `0`.
 fn parse_time(text: &str) -> Option<Duration> {
     let text = text.trim();
     if text == "0" || text == "-1" {

@@ -11,13 +11,14 @@ use crate::error::Error;
 pub(crate) enum Answer {
     /// Every action was judged, in the order of the request.
     Items(Vec<ItemResult>),
-    /// Nothing was done; it can be sent again later.
+    /// The server has not taken it; it can be sent again later.
     Busy(Error),
     /// Something may have been done; it has to be sent again.
     Unknown(Error),
-    /// Something in the request is malformed; nothing was done.
+    /// Something in the request is malformed. (Elasticsearch 8.16 and later may have taken the actions before
+    /// it, since it works while it reads; the same actions are sent again, so this makes no difference.)
     Malformed(Cause),
-    /// The request is too large; nothing was done.
+    /// The request is too large.
     TooLarge(Cause),
     /// Someone has to act.
     Stop(Error),
@@ -42,6 +43,7 @@ pub(crate) fn judge_request(
     let error_type = cause.as_ref().map_or("", |cause| cause.error_type.as_str());
     let error = status_error(response.status, cause.as_ref(), attempt);
     match response.status {
+        // Elasticsearch 8.16.6 and OpenSearch 2.19.1 send no body with it.
         413 => {
             Answer::TooLarge(cause.unwrap_or_else(|| plain("content_too_long", "the server answered 413")))
         }
@@ -77,7 +79,8 @@ pub(crate) enum Verdict {
 
 /// Judges one action; `attempt` says what was asked.
 ///
-/// A missing document on delete counts as applied: the goal is its absence.
+/// A missing document on delete counts as applied: the goal is its absence. (Elasticsearch 8.16.6 and
+/// OpenSearch 2.19.1 answer 404 without an error, and remember the version all the same.)
 pub(crate) fn judge_item(kind: ActionKind, item: ItemResult, attempt: &str) -> Verdict {
     let ItemResult { status, error } = item;
     let Some(cause) = error else {
@@ -106,9 +109,9 @@ pub(crate) fn judge_item(kind: ActionKind, item: ItemResult, attempt: &str) -> V
 
 /// Reads the version that the index holds out of the reason of a conflict.
 ///
-/// Both servers write `[id]: version conflict, current version [7] is higher than the one provided [6]`
-/// (`VersionType.EXTERNAL_GTE` in the source of either). The id comes first and may hold anything, so the text is
-/// searched from its end.
+/// Both servers write `[id]: version conflict, current version [7] is higher than the one provided [6]` (seen
+/// on Elasticsearch 8.16.6 and OpenSearch 2.19.1, for documents and for remembered deletions). The id comes
+/// first and may hold anything, so the text is searched from its end.
 fn found_version(reason: &str) -> Option<Version> {
     let (_, rest) = reason.rsplit_once("current version [")?;
     let (number, _) = rest.split_once(']')?;

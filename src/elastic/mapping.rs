@@ -52,7 +52,8 @@ pub(crate) fn meta_with_mark(mappings: &Map<String, Value>, mark: &Value) -> Val
     Value::Object(meta)
 }
 
-/// Makes the body of a request that adds fields: the definition's mapping, with the mark that the index carries.
+/// Makes the body of a request that adds fields: the definition's mapping, with the mark that the index
+/// carries.
 ///
 /// A mapping without `_meta` leaves the index's own alone; one with it would replace it and lose the mark.
 pub(crate) fn additions(wanted: &Map<String, Value>, found: &Map<String, Value>) -> Map<String, Value> {
@@ -97,8 +98,9 @@ pub(crate) fn section(index_body: &Map<String, Value>, name: &str) -> Result<Map
 
 /// Returns what an index lacks of what a definition's index body asks for, one sentence each.
 ///
-/// It fits if every field is there with the same type, analyzer and normalizer, through objects and multi-fields, and
-/// every analyzer of the file means the same there. What the index has besides does no harm.
+/// It fits if every field is there with the same type, analyzer and normalizer, through objects and
+/// multi-fields, and every analyzer of the file means the same there. What the index has besides does no
+/// harm.
 pub(crate) fn misfits(
     wanted_mappings: &Map<String, Value>,
     wanted_settings: &Map<String, Value>,
@@ -160,7 +162,8 @@ mod tests {
     use super::*;
 
     fn object(value: Value) -> Map<String, Value> {
-        value.as_object().unwrap().clone()
+        let Value::Object(object) = value else { panic!("{value} is no object") };
+        object
     }
 
     fn mark() -> OwnershipMark {

@@ -1,18 +1,20 @@
 //! Elasticsearch and OpenSearch: the client, the delivery of rendered batches, and the index itself.
 //!
-//! What a server's answer means is decided by functions of bytes (`response`, `judge`, `failure`, `mapping`,
-//! `index_settings`); what waits for a server is in `client`, `delivery`, `index`, `documents` and `scroll`. Nothing here
-//! knows PostgreSQL or the state. Statements about the servers were tried on Elasticsearch and OpenSearch, see
-//! `tests/elastic_facts.rs`.
+//! What a server's answer means is decided by functions of bytes (`response`, `judge`, `failure`,
+//! `inspection::decide`, `mapping`, `index_settings`); what waits for a server is in `client`, `delivery`,
+//! `index`, `documents` and `scroll`. Nothing here knows PostgreSQL or the state. Statements about the
+//! servers were tried on Elasticsearch and OpenSearch, see `tests/elastic_facts.rs`.
 
 mod breaker;
 mod bulk;
 mod client;
+mod delivered;
 mod delivery;
 mod documents;
 mod failure;
 mod index;
 mod index_settings;
+mod inspection;
 mod judge;
 mod mapping;
 mod node;
@@ -24,13 +26,12 @@ mod server;
 mod tls;
 
 pub use client::Client;
-pub use delivery::{Delivered, Delivery, DeliverySettings, Refused};
+pub use delivered::{Delivered, Refused};
+pub use delivery::{Delivery, DeliverySettings};
 pub use documents::{RawDocument, document_count, get_documents, refresh};
-pub use index::{
-    EnsureRequest, Ensured, FoundIndex, Inspected, Step, decide, ensure_generation, inspect,
-    put_mapping_additions, put_mark,
-};
+pub use index::{Ensured, ensure_generation, put_mapping_additions, put_mark};
 pub use index_settings::GC_DELETES;
+pub use inspection::{EnsureRequest, FoundIndex, Inspected, Step, decide, inspect};
 pub use mapping::{MARK_FORMAT, OwnershipMark};
 pub use scroll::scroll_ids;
 pub use server::{Flavour, ServerInfo};

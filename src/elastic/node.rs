@@ -1,7 +1,8 @@
 //! Which node is asked next.
 //!
-//! Requests go round the nodes in turn. A node that failed is left out for a time that doubles with each failure in a
-//! row; when all are left out, the one whose time ends first is asked, so that there is always an answer.
+//! Requests go round the nodes in turn. A node that failed is left out for a time that doubles with each
+//! failure in a row; when all are left out, the one whose time ends first is asked, so that there is always
+//! an answer.
 
 use std::time::{Duration, Instant};
 

@@ -40,10 +40,12 @@ struct Hit {
     id: String,
 }
 
-/// Gives every id of `index`, as it was searchable when this began, to `take`, in pages of at most `page_size`.
+/// Gives every id of `index`, as it was searchable when this began, to `take`, in pages of at most
+/// `page_size`.
 ///
-/// The order is that of the index on disk, the cheapest; documents are not read. An error of `take` ends it. It also
-/// fails, to be begun anew, when an answer was lost, since the next request would pass over that page.
+/// The order is that of the index on disk, the cheapest; documents are not read. An error of `take` ends it.
+/// It also fails, to be begun anew, when an answer was lost, since the next request would pass over that
+/// page.
 pub fn scroll_ids(
     client: &Client,
     index: &str,
@@ -55,7 +57,6 @@ pub fn scroll_ids(
         "size": page_size,
         "sort": ["_doc"],
         "_source": false,
-        "track_total_hits": false,
         "query": { "match_all": {} },
     });
     let path = format!("/{}/_search?scroll={KEEP_ALIVE}&{FILTER}", path_segment(index));

@@ -59,8 +59,8 @@ struct RootVersion {
 
 /// Reads the answer to `GET /`.
 ///
-/// OpenSearch says so in `version.distribution`. Elasticsearch sends the header `X-Elastic-Product` since 7.14 and is
-/// known by its tagline before.
+/// OpenSearch says so in `version.distribution`. Elasticsearch sends the header `X-Elastic-Product` since
+/// 7.14 and is known by its tagline before.
 pub(crate) fn parse_server_info(response: &Response) -> Result<ServerInfo> {
     const CURE: &str = "ELASTIC_URL must name Elasticsearch 7 or later, or OpenSearch 1 or later";
     let unknown = || Error::wrong("what answers is neither Elasticsearch nor OpenSearch").hint(CURE);
