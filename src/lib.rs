@@ -17,4 +17,6 @@ pub mod shutdown;
 
 pub mod definition;
 
+pub mod store;
+
 pub mod transform;

@@ -1,0 +1,246 @@
+//! Stale keys: recorded once each, taken in the order of their recording.
+//!
+//! A key can be stale now and, besides, once more at a later time: the later entry is kept apart until it is due, so
+//! that an entry for now never swallows it. Of two later entries the later one stays: it serves both.
+
+use rusqlite::{OptionalExtension, Transaction, params};
+
+use crate::error::Result;
+use crate::key::Key;
+use crate::store::Store;
+use crate::store::failure::Attempt;
+use crate::store::memory::GenerationMemory;
+
+/// Where keys queue up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// Taken next.
+    Front,
+    /// Taken when everything that waits has been.
+    Back,
+}
+
+impl Store {
+    /// Records keys as stale, due at `due_at`; a time that is not after `now` means now.
+    ///
+    /// A key that is stale already keeps its place. A key in flight is recorded again and waits for its batch.
+    pub fn record_stale(&self, generation: &str, keys: &[Key], due_at: i64, now: i64) -> Result<()> {
+        if keys.is_empty() {
+            return Ok(());
+        }
+        self.write("record stale keys", |transaction, memory| {
+            let generation = memory.generation(transaction, generation)?;
+            if due_at > now {
+                delay(transaction, generation, keys, due_at)
+            } else {
+                insert(transaction, generation, keys, 0, Place::Back, now)
+            }
+        })
+    }
+
+    /// How many stale keys wait, those that are due later included; costs no reading.
+    pub fn stale_count(&self, generation: &str) -> Result<u64> {
+        self.recall("count stale keys", |memory| {
+            memory.known(generation).map_or(0, |known| known.stale_count + known.delayed_count)
+        })
+    }
+
+    /// Whether a stale key is due at `now`, also one that still waits for its in-flight batch; costs no reading.
+    pub fn has_due(&self, generation: &str, now: i64) -> Result<bool> {
+        self.recall("look for stale keys", |memory| {
+            memory.known(generation).is_some_and(|known| known.has_due(now))
+        })
+    }
+}
+
+/// Inserts keys as stale now; `attempt_count` is how often they were taken before.
+pub(super) fn insert<'a>(
+    transaction: &Transaction<'_>,
+    generation: &mut GenerationMemory,
+    keys: impl IntoIterator<Item = &'a Key>,
+    attempt_count: u32,
+    place: Place,
+    now: i64,
+) -> Attempt<()> {
+    let mut insert = transaction.prepare_cached(
+        "insert into stale_keys (generation, number, key, attempts, recorded_at)
+         values (?1, ?2, ?3, ?4, ?5)",
+    )?;
+    for key in keys {
+        if let Some(candidate) = generation.stale_index.candidate(key)
+            && is_row_of(transaction, generation.id, candidate, key, attempt_count)?
+        {
+            continue;
+        }
+        let number = match place {
+            Place::Front => generation.first_number - 1,
+            Place::Back => generation.next_number,
+        };
+        insert.execute(params![generation.id, number, key.as_str(), attempt_count, now])?;
+        generation.stale_index.insert(key, number);
+        generation.stale_count += 1;
+        match place {
+            Place::Front => generation.first_number = number,
+            Place::Back => generation.next_number = number + 1,
+        }
+    }
+    Ok(())
+}
+
+/// Whether the row is this key's; its attempts are then raised to `attempt_count`.
+fn is_row_of(
+    transaction: &Transaction<'_>,
+    generation: i64,
+    number: i64,
+    key: &Key,
+    attempt_count: u32,
+) -> Attempt<bool> {
+    let mut select = transaction
+        .prepare_cached("select key = ?3, attempts from stale_keys where generation = ?1 and number = ?2")?;
+    let found = select
+        .query_row(params![generation, number, key.as_str()], |row| {
+            Ok((row.get::<_, bool>(0)?, row.get::<_, u32>(1)?))
+        })
+        .optional()?;
+    let Some((true, attempts)) = found else { return Ok(false) };
+    if attempts < attempt_count {
+        let mut raise = transaction
+            .prepare_cached("update stale_keys set attempts = ?3 where generation = ?1 and number = ?2")?;
+        raise.execute(params![generation, number, attempt_count])?;
+    }
+    Ok(true)
+}
+
+/// Records keys as stale at a later time.
+pub(super) fn delay(
+    transaction: &Transaction<'_>,
+    generation: &mut GenerationMemory,
+    keys: &[Key],
+    due_at: i64,
+) -> Attempt<()> {
+    let mut insert = transaction.prepare_cached(
+        "insert into delayed_stale_keys (generation, key, due_at)
+         values (?1, ?2, ?3)
+         on conflict (generation, key) do nothing",
+    )?;
+    let mut postpone = transaction.prepare_cached(
+        "update delayed_stale_keys
+            set due_at = ?3
+          where generation = ?1 and key = ?2 and due_at < ?3",
+    )?;
+    for key in keys {
+        let is_new = insert.execute(params![generation.id, key.as_str(), due_at])? > 0;
+        if is_new {
+            generation.delayed_count += 1;
+        } else {
+            postpone.execute(params![generation.id, key.as_str(), due_at])?;
+        }
+    }
+    generation.earliest_due_at = earliest_due_at(transaction, generation.id)?;
+    Ok(())
+}
+
+/// Makes up to `limit` of the delayed keys that have become due stale now.
+pub(super) fn wake_delayed(
+    transaction: &Transaction<'_>,
+    generation: &mut GenerationMemory,
+    limit: usize,
+    now: i64,
+) -> Attempt<()> {
+    if generation.earliest_due_at.is_none_or(|due_at| due_at > now) {
+        return Ok(());
+    }
+    let mut select = transaction.prepare_cached(
+        "select key
+           from delayed_stale_keys
+          where generation = ?1 and due_at <= ?2
+          order by due_at
+          limit ?3",
+    )?;
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let keys: Vec<Key> = select
+        .query_map(params![generation.id, now, limit], |row| Ok(Key::from_encoded(row.get::<_, String>(0)?)))?
+        .collect::<Result<_, _>>()?;
+    let mut delete =
+        transaction.prepare_cached("delete from delayed_stale_keys where generation = ?1 and key = ?2")?;
+    for key in &keys {
+        delete.execute(params![generation.id, key.as_str()])?;
+    }
+    generation.delayed_count -= keys.len() as u64;
+    generation.earliest_due_at = earliest_due_at(transaction, generation.id)?;
+    insert(transaction, generation, &keys, 0, Place::Back, now)
+}
+
+fn earliest_due_at(transaction: &Transaction<'_>, generation: i64) -> Attempt<Option<i64>> {
+    let mut select =
+        transaction.prepare_cached("select min(due_at) from delayed_stale_keys where generation = ?1")?;
+    Ok(select.query_row([generation], |row| row.get(0))?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::testing::{GENERATION, acknowledge_all, keys, keys_of, state};
+
+    #[test]
+    fn keys_are_taken_once_each_in_the_order_of_their_recording() {
+        let (_dir, store) = state();
+        store.record_stale(GENERATION, &keys([5, 1, 9]), 0, 1).unwrap();
+        store.record_stale(GENERATION, &keys([1, 2, 5]), 0, 2).unwrap();
+        assert_eq!(store.stale_count(GENERATION).unwrap(), 4);
+        let first = store.take(GENERATION, 3, 3).unwrap().unwrap();
+        assert_eq!(keys_of(&first), keys([5, 1, 9]));
+        let second = store.take(GENERATION, 3, 3).unwrap().unwrap();
+        assert_eq!(keys_of(&second), keys([2]));
+        assert!(store.take(GENERATION, 3, 3).unwrap().is_none());
+        assert!(!store.has_due(GENERATION, i64::MAX).unwrap());
+    }
+
+    #[test]
+    fn generations_do_not_see_each_others_keys() {
+        let (_dir, store) = state();
+        store.record_stale(GENERATION, &keys([1]), 0, 1).unwrap();
+        assert_eq!(store.stale_count("other").unwrap(), 0);
+        assert!(store.take("other", 10, 1).unwrap().is_none());
+        store.record_stale("other", &keys([1]), 0, 1).unwrap();
+        assert!(store.take(GENERATION, 10, 1).unwrap().is_some());
+        assert!(store.take("other", 10, 1).unwrap().is_some());
+    }
+
+    #[test]
+    fn a_delayed_entry_outlives_an_entry_for_now() {
+        let (_dir, store) = state();
+        store.record_stale(GENERATION, &keys([1]), 100, 1).unwrap();
+        assert!(!store.has_due(GENERATION, 99).unwrap());
+        assert!(store.take(GENERATION, 10, 99).unwrap().is_none());
+        store.record_stale(GENERATION, &keys([1]), 0, 2).unwrap();
+        let batch = store.take(GENERATION, 10, 3).unwrap().unwrap();
+        acknowledge_all(&store, &batch, 4);
+        assert_eq!(store.stale_count(GENERATION).unwrap(), 1);
+        assert!(store.has_due(GENERATION, 100).unwrap());
+        assert_eq!(keys_of(&store.take(GENERATION, 10, 100).unwrap().unwrap()), keys([1]));
+        assert_eq!(store.stale_count(GENERATION).unwrap(), 0);
+    }
+
+    #[test]
+    fn of_two_delayed_entries_the_later_stays() {
+        let (_dir, store) = state();
+        store.record_stale(GENERATION, &keys([1]), 100, 1).unwrap();
+        store.record_stale(GENERATION, &keys([1]), 200, 1).unwrap();
+        store.record_stale(GENERATION, &keys([1]), 150, 1).unwrap();
+        assert!(store.take(GENERATION, 10, 199).unwrap().is_none());
+        assert!(store.take(GENERATION, 10, 200).unwrap().is_some());
+    }
+
+    #[test]
+    fn what_another_process_recorded_is_seen_at_once() {
+        let (dir, store) = state();
+        assert_eq!(store.stale_count(GENERATION).unwrap(), 0);
+        let other = Store::open(dir.path()).unwrap();
+        other.record_stale(GENERATION, &keys([1, 2]), 0, 1).unwrap();
+        assert_eq!(store.stale_count(GENERATION).unwrap(), 2);
+        store.record_stale(GENERATION, &keys([3]), 0, 1).unwrap();
+        other.record_stale(GENERATION, &keys([4]), 0, 1).unwrap();
+        assert_eq!(keys_of(&store.take(GENERATION, 10, 1).unwrap().unwrap()), keys([1, 2, 3, 4]));
+    }
+}
