@@ -19,7 +19,7 @@ use crate::pipeline::run::{Mode, PipelineSettings};
 use crate::plan::ExtractedBatch;
 use crate::postgres::{Source, SourceIdentity};
 use crate::shutdown::Shutdown;
-use crate::store::Store;
+use crate::store::{Purpose, Store};
 
 /// The longest wait of the extractor in one piece: how late it can notice that something ended.
 const SLICE: Duration = Duration::from_millis(20);
@@ -211,15 +211,16 @@ impl Extractor<'_> {
         if load.finished {
             return Ok(None);
         }
-        if let Some(batch) = self.store.take_open_range(self.generation)? {
+        if let Some(batch) = self.store.take_open_range(self.generation, now_micros())? {
             return Ok(Some(batch));
         }
         if !load.reached_end {
             let high = source.cut_range(load.frontier.as_ref(), self.settings.source_limits.chunk_size)?;
-            return self.store.take_range(self.generation, high).map(Some);
+            return self.store.take_range(self.generation, high, now_micros()).map(Some);
         }
-        if self.store.full_load_is_complete(self.generation)? {
-            self.store.finish_full_load(self.generation)?;
+        if self.store.full_load_is_complete(self.generation)?
+            && self.store.finish_full_load(self.generation, now_micros())?
+        {
             log::info!("{}: full load complete", self.definition.index);
         }
         Ok(None)
@@ -230,18 +231,18 @@ impl Extractor<'_> {
         let number = batch.number;
         let version = self.store.next_version(now_micros().unsigned_abs())?;
         let is_first_load = match &batch.work {
-            Work::Range(_) => self.store.full_load(self.generation)?.is_some_and(|load| load.purpose == "first"),
+            Work::Range(_) => self.store.full_load(self.generation)?.is_some_and(|load| load.purpose == Purpose::First),
             Work::Keys(_) => false,
         };
         let read = match source.read(batch, version, is_first_load) {
             Ok(read) => read,
             Err(error) => {
-                self.store.return_batch(number)?;
+                self.store.return_batch(number, now_micros())?;
                 return Err(error.while_doing(format!("cannot read batch {number}")));
             }
         };
         if !read.unread.is_empty() {
-            self.store.release_keys(number, &read.unread)?;
+            self.store.release_keys(number, &read.unread, now_micros())?;
         }
         if read.is_range_cut
             && let Work::Range(range) = &read.extracted.batch.work
@@ -276,7 +277,7 @@ impl Extractor<'_> {
         {
             return Ok(false);
         }
-        Ok(self.store.in_flight_count()?.0 == 0)
+        Ok(self.store.in_flight_count(self.generation)?.batches == 0)
     }
 
     /// Keeps how far the source's log had come, now and then: a database that goes back is noticed by it.

@@ -12,6 +12,7 @@ use crate::document::RenderedBatch;
 use crate::elastic::{Client, Delivery, DeliverySettings};
 use crate::error::{Error, Kind, Result};
 use crate::metrics::Counters;
+use crate::pipeline::clock::now_micros;
 use crate::pipeline::extractor::Extractor;
 use crate::pipeline::extras::look_for_extras;
 use crate::pipeline::loader::Loader;
@@ -96,7 +97,7 @@ impl Pipeline<'_> {
     pub fn run(&self) -> Result<()> {
         let mut backoff = Backoff::new(self.settings.retry_deadline(self.mode));
         loop {
-            self.store.return_in_flight()?;
+            self.store.return_in_flight(self.generation, now_micros())?;
             let applied_before = self.counters.indexed.get() + self.counters.deleted.get();
             match self.run_workers() {
                 Ok(()) => return Ok(()),
