@@ -3,6 +3,8 @@
 //! Ranges do not exclude keys, nor keys ranges: which keys lie in a range only PostgreSQL could say. Order does it
 //! instead: batches are read and sent in the order of their taking, each from a later snapshot under a higher version.
 
+use std::collections::hash_map::Entry;
+
 use rusqlite::{OptionalExtension, Transaction, params};
 
 use crate::batch::{Batch, BatchNumber, KeyRange, Work};
@@ -11,7 +13,7 @@ use crate::key::Key;
 use crate::store::Store;
 use crate::store::failure::{Attempt, Failure};
 use crate::store::key_buffer;
-use crate::store::memory::{InFlight, Memory, signed, unsigned};
+use crate::store::memory::{InFlight, Memory, signed};
 use crate::store::stale_keys::{self, Place};
 
 /// How much is in flight.
@@ -33,6 +35,7 @@ impl Store {
             return Ok(None);
         }
         self.write("take a batch of stale keys", |transaction, memory| {
+            let batch = memory.next_batch();
             let known = memory.generation(transaction, generation)?;
             stale_keys::wake_delayed(transaction, known, limit, now)?;
             let mut select = transaction.prepare_cached(
@@ -52,11 +55,13 @@ impl Store {
             {
                 let number: i64 = row.get(0)?;
                 let key = Key::from_encoded(row.get_ref(1)?.as_str()?);
-                if known.in_flight.contains_key(&key) {
+                let Entry::Vacant(vacant) = known.in_flight.entry(key) else {
                     is_neighbour = false;
                     continue;
-                }
-                keys.push(key);
+                };
+                known.stale_index.remove(vacant.key(), number);
+                keys.push(vacant.key().clone());
+                vacant.insert(batch);
                 attempt_count = attempt_count.max(row.get(2)?);
                 match runs.last_mut() {
                     Some(run) if is_neighbour => run.1 = number,
@@ -75,18 +80,24 @@ impl Store {
                 delete.execute(params![known.id, first, last])?;
             }
             let mut insert = transaction.prepare_cached(
-                "insert into in_flight_batches (generation, kind, keys, key_count, attempts, taken_at)
-                 values (?1, 'keys', ?2, ?3, ?4, ?5)",
+                "insert into in_flight_batches (number, generation, kind, keys, key_count, attempts, taken_at)
+                 values (?1, ?2, 'keys', ?3, ?4, ?5, ?6)",
             )?;
             let key_count = keys.len() as u64;
             let buffer = key_buffer::encode(&keys);
-            insert.execute(params![known.id, buffer, signed(key_count), attempt_count, now])?;
-            let number = BatchNumber(unsigned(transaction.last_insert_rowid()));
+            insert.execute(params![
+                signed(batch.0),
+                known.id,
+                buffer,
+                signed(key_count),
+                attempt_count,
+                now
+            ])?;
             known.stale_count -= key_count;
-            known.in_flight.extend(keys.iter().map(|key| (key.clone(), number)));
             let in_flight = InFlight { generation: known.id, key_count: Some(key_count) };
-            memory.batches.insert(number, in_flight);
-            Ok(Some(Batch { number, work: Work::Keys(keys), attempt_count }))
+            memory.batches.insert(batch, in_flight);
+            memory.last_batch = batch;
+            Ok(Some(Batch { number: batch, work: Work::Keys(keys), attempt_count }))
         })
     }
 
@@ -197,19 +208,15 @@ pub(super) fn insert_range(
     attempt_count: u32,
     now: i64,
 ) -> Attempt<Batch> {
+    let number = memory.next_batch();
     let mut insert = transaction.prepare_cached(
-        "insert into in_flight_batches (generation, kind, low, high, attempts, taken_at)
-         values (?1, 'range', ?2, ?3, ?4, ?5)",
+        "insert into in_flight_batches (number, generation, kind, low, high, attempts, taken_at)
+         values (?1, ?2, 'range', ?3, ?4, ?5, ?6)",
     )?;
-    insert.execute(params![
-        generation,
-        text(range.low.as_ref()),
-        text(range.high.as_ref()),
-        attempt_count,
-        now
-    ])?;
-    let number = BatchNumber(unsigned(transaction.last_insert_rowid()));
+    let (low, high) = (text(range.low.as_ref()), text(range.high.as_ref()));
+    insert.execute(params![signed(number.0), generation, low, high, attempt_count, now])?;
     memory.batches.insert(number, InFlight { generation, key_count: None });
+    memory.last_batch = number;
     Ok(Batch { number, work: Work::Range(range), attempt_count })
 }
 

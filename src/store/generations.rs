@@ -44,7 +44,7 @@ impl Store {
             let mut select = connection.prepare_cached(
                 "select name, index_alias, write_alias, definition_hash
                    from generations
-                  where index_alias = ?1 and is_current",
+                  where index_alias = ?1 and is_current = 1",
             )?;
             let found = select.query_row([index_alias], |row| {
                 Ok(GenerationRecord {
@@ -62,7 +62,20 @@ impl Store {
     pub fn record_generation(&self, record: &GenerationRecord, now: i64) -> Result<()> {
         self.write_durably("record the generation", |transaction, memory| {
             let id = memory.generation(transaction, &record.name)?.id;
-            make_current(transaction, id, record, now)?;
+            transaction.execute(
+                "update generations set is_current = 0 where index_alias = ?1",
+                [&record.index_alias],
+            )?;
+            transaction.execute(
+                "update generations
+                    set index_alias = ?2,
+                        write_alias = ?3,
+                        definition_hash = ?4,
+                        created_at = coalesce(created_at, ?5),
+                        is_current = 1
+                  where id = ?1",
+                params![id, record.index_alias, record.write_alias, record.definition_hash, now],
+            )?;
             Ok(())
         })
     }
@@ -92,28 +105,6 @@ impl Store {
         })
     }
 
-    /// Makes a generation the current one of its alias and begins a full load into it; outlives a power cut.
-    ///
-    /// One transaction: before it everything is as it was; after it there are no checkpoints, the full load is at its
-    /// start, and what was in flight is stale. Stale keys, dead letters and the version stay. The checkpoints are
-    /// stamped anew before the first range is read.
-    pub fn begin_generation(
-        &self,
-        record: &GenerationRecord,
-        purpose: Purpose,
-        extras_pending: bool,
-        now: i64,
-    ) -> Result<()> {
-        self.write_durably("begin a full load", |transaction, memory| {
-            let id = memory.generation(transaction, &record.name)?.id;
-            make_current(transaction, id, record, now)?;
-            batches::put_all_back(transaction, memory, id, now)?;
-            clear(transaction, &TABLES_OF_A_LOAD, id)?;
-            full_load::begin(transaction, id, purpose, extras_pending, now)?;
-            Ok(())
-        })
-    }
-
     /// Begins a full load into the index that exists; outlives a power cut.
     ///
     /// One transaction: before it everything is as it was; after it there are no checkpoints, the full load is at its
@@ -128,22 +119,6 @@ impl Store {
             Ok(())
         })
     }
-}
-
-fn make_current(transaction: &Transaction<'_>, id: i64, record: &GenerationRecord, now: i64) -> Attempt<()> {
-    transaction
-        .execute("update generations set is_current = 0 where index_alias = ?1", [&record.index_alias])?;
-    transaction.execute(
-        "update generations
-            set index_alias = ?2,
-                write_alias = ?3,
-                definition_hash = ?4,
-                created_at = coalesce(created_at, ?5),
-                is_current = 1
-          where id = ?1",
-        params![id, record.index_alias, record.write_alias, record.definition_hash, now],
-    )?;
-    Ok(())
 }
 
 fn clear(transaction: &Transaction<'_>, tables: &[&str], generation: i64) -> Attempt<()> {

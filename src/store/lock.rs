@@ -96,6 +96,7 @@ mod tests {
             "{story}"
         );
         drop(held);
+        assert_eq!(std::fs::read_to_string(dir.path().join("pgsluice.lock")).unwrap(), "");
         PipelineLock::acquire(dir.path(), "once").unwrap();
     }
 

@@ -1,7 +1,8 @@
 //! What a process remembers of the file, so that counting and looking for keys in flight costs no reading.
 //!
 //! It equals the file at every commit: it changes inside a transaction, is thrown away when that fails, and is built
-//! anew when another process has written (`pragma data_version` tells).
+//! anew when another process has written (`pragma data_version` tells). Building takes 0.3 s for a million stale keys,
+//! which only a `verify --repair` or `dead-letters retry` beside a pipeline with such a backlog causes.
 
 use std::collections::HashMap;
 
@@ -11,6 +12,7 @@ use crate::batch::BatchNumber;
 use crate::key::Key;
 use crate::store::failure::{Attempt, Failure};
 use crate::store::key_buffer;
+use crate::store::stale_index::StaleIndex;
 
 #[derive(Debug)]
 pub(super) struct Memory {
@@ -18,6 +20,8 @@ pub(super) struct Memory {
     ids: HashMap<String, i64>,
     generations: HashMap<i64, GenerationMemory>,
     pub(super) batches: HashMap<BatchNumber, InFlight>,
+    /// The number of the batch taken last; never given again.
+    pub(super) last_batch: BatchNumber,
     pub(super) dead_letter_count: u64,
     /// Dead letters that still have their document.
     pub(super) kept_document_count: u64,
@@ -32,6 +36,7 @@ pub(super) struct GenerationMemory {
     pub(super) first_number: i64,
     /// After the number of every stale key.
     pub(super) next_number: i64,
+    pub(super) stale_index: StaleIndex,
     pub(super) delayed_count: u64,
     pub(super) earliest_due_at: Option<i64>,
     /// The keys of all in-flight batches of keys, each with its batch.
@@ -63,6 +68,7 @@ impl Memory {
             ids: HashMap::new(),
             generations: HashMap::new(),
             batches: HashMap::new(),
+            last_batch: last_batch(connection)?,
             dead_letter_count: 0,
             kept_document_count: 0,
         };
@@ -126,6 +132,11 @@ impl Memory {
         self.generations.get(self.ids.get(name)?)
     }
 
+    /// The number of the next batch.
+    pub(super) fn next_batch(&self) -> BatchNumber {
+        BatchNumber(self.last_batch.0 + 1)
+    }
+
     /// The generation of that number.
     pub(super) fn generation_of_id(&mut self, id: i64) -> Attempt<&mut GenerationMemory> {
         self.generations.get_mut(&id).ok_or(Failure::Damaged("a row of no generation"))
@@ -136,15 +147,21 @@ impl GenerationMemory {
     fn load(connection: &Connection, id: i64) -> Attempt<Self> {
         let mut generation = Self { id, ..Self::default() };
         let mut stale = connection.prepare_cached(
-            "select count(*), min(number), max(number)
+            "select number, key
                from stale_keys
-              where generation = ?1",
+              where generation = ?1
+              order by number",
         )?;
-        let (count, first, last): (i64, Option<i64>, Option<i64>) =
-            stale.query_row([id], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
-        generation.stale_count = unsigned(count);
-        generation.first_number = first.unwrap_or(0);
-        generation.next_number = last.map_or(0, |last| last + 1);
+        let mut rows = stale.query([id])?;
+        while let Some(row) = rows.next()? {
+            let number = row.get(0)?;
+            if generation.stale_count == 0 {
+                generation.first_number = number;
+            }
+            generation.next_number = number + 1;
+            generation.stale_count += 1;
+            generation.stale_index.insert(&Key::from_encoded(row.get_ref(1)?.as_str()?), number);
+        }
         let mut delayed = connection
             .prepare_cached("select count(*), min(due_at) from delayed_stale_keys where generation = ?1")?;
         let (count, earliest): (i64, Option<i64>) =
@@ -158,6 +175,13 @@ impl GenerationMemory {
     pub(super) fn has_due(&self, now: i64) -> bool {
         self.stale_count > 0 || self.earliest_due_at.is_some_and(|due_at| due_at <= now)
     }
+}
+
+fn last_batch(connection: &Connection) -> Attempt<BatchNumber> {
+    let mut select = connection.prepare_cached(
+        "select coalesce(max(seq), 0) from sqlite_sequence where name = 'in_flight_batches'",
+    )?;
+    Ok(BatchNumber(unsigned(select.query_row([], |row| row.get(0))?)))
 }
 
 fn data_version(connection: &Connection) -> Attempt<i64> {

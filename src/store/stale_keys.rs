@@ -3,7 +3,7 @@
 //! A key can be stale now and, besides, once more at a later time: the later entry is kept apart until it is due, so
 //! that an entry for now never swallows it. Of two later entries the later one stays: it serves both.
 
-use rusqlite::{Transaction, params};
+use rusqlite::{OptionalExtension, Transaction, params};
 
 use crate::error::Result;
 use crate::key::Key;
@@ -64,26 +64,20 @@ pub(super) fn insert<'a>(
 ) -> Attempt<()> {
     let mut insert = transaction.prepare_cached(
         "insert into stale_keys (generation, number, key, attempts, recorded_at)
-         values (?1, ?2, ?3, ?4, ?5)
-         on conflict (generation, key) do nothing",
-    )?;
-    let mut raise_attempts = transaction.prepare_cached(
-        "update stale_keys
-            set attempts = ?3
-          where generation = ?1 and key = ?2 and attempts < ?3",
+         values (?1, ?2, ?3, ?4, ?5)",
     )?;
     for key in keys {
+        if let Some(candidate) = generation.stale_index.candidate(key)
+            && is_row_of(transaction, generation.id, candidate, key, attempt_count)?
+        {
+            continue;
+        }
         let number = match place {
             Place::Front => generation.first_number - 1,
             Place::Back => generation.next_number,
         };
-        let is_new = insert.execute(params![generation.id, number, key.as_str(), attempt_count, now])? > 0;
-        if !is_new {
-            if attempt_count > 0 {
-                raise_attempts.execute(params![generation.id, key.as_str(), attempt_count])?;
-            }
-            continue;
-        }
+        insert.execute(params![generation.id, number, key.as_str(), attempt_count, now])?;
+        generation.stale_index.insert(key, number);
         generation.stale_count += 1;
         match place {
             Place::Front => generation.first_number = number,
@@ -91,6 +85,30 @@ pub(super) fn insert<'a>(
         }
     }
     Ok(())
+}
+
+/// Whether the row is this key's; its attempts are then raised to `attempt_count`.
+fn is_row_of(
+    transaction: &Transaction<'_>,
+    generation: i64,
+    number: i64,
+    key: &Key,
+    attempt_count: u32,
+) -> Attempt<bool> {
+    let mut select = transaction
+        .prepare_cached("select key = ?3, attempts from stale_keys where generation = ?1 and number = ?2")?;
+    let found = select
+        .query_row(params![generation, number, key.as_str()], |row| {
+            Ok((row.get::<_, bool>(0)?, row.get::<_, u32>(1)?))
+        })
+        .optional()?;
+    let Some((true, attempts)) = found else { return Ok(false) };
+    if attempts < attempt_count {
+        let mut raise = transaction
+            .prepare_cached("update stale_keys set attempts = ?3 where generation = ?1 and number = ?2")?;
+        raise.execute(params![generation, number, attempt_count])?;
+    }
+    Ok(true)
 }
 
 /// Records keys as stale at a later time.
