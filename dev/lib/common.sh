@@ -95,6 +95,15 @@ apt_install() {
 # need COMMAND PACKAGE: installs the package unless the command is there.
 need() { command -v "$1" >/dev/null || apt_install "$2"; }
 
+# Rust is the one thing that is not installed here: how to get it is the user's choice.
+need_rust() {
+    command -v cargo >/dev/null ||
+        die "cargo is missing: install Rust 1.89 or newer, for example with rustup (https://rustup.rs, or the package" \
+            "'rustup' where the system has one), and open a new shell"
+    # SQLite is compiled into the program.
+    command -v cc >/dev/null || apt_install gcc libc6-dev
+}
+
 # Prints the process that listens on a local TCP port, or nothing. Reads /proc: no tool needed.
 listener_of_port() {
     local inode fd pid

@@ -45,7 +45,11 @@ opensearch_start() {
             -Djava.io.tmpdir="$OS_DIR/tmp" -cp "$jars/*" "$OS_DIR/Node.java" "$OPENSEARCH_PORT" "$OS_DIR/node" \
             >"$OS_DIR/server.log" 2>&1 </dev/null 9>&- &
     )
-    until [ -s "$OS_DIR/pid" ]; do sleep 0.05; done
+    for _ in $(seq 100); do
+        if [ -s "$OS_DIR/pid" ]; then break; fi
+        sleep 0.05
+    done
+    [ -s "$OS_DIR/pid" ] || start_failed opensearch "$OS_DIR/server.log"
     wait_ready opensearch "$OS_URL" "$OS_DIR/pid" "$OS_DIR/server.log"
 }
 
