@@ -10,7 +10,7 @@ use crate::settings::Settings;
 
 /// Loads the definition that the settings name, or the one built in.
 pub(super) fn definition(settings: &Settings) -> Result<Definition> {
-    let mut definition = match settings.definitions.as_slice() {
+    let definition = match settings.definitions.as_slice() {
         [] => definition::built_in()?,
         [path] => definition::load(path)?,
         several => {
@@ -19,10 +19,10 @@ pub(super) fn definition(settings: &Settings) -> Result<Definition> {
             ));
         }
     };
-    if let Some(index) = &settings.index {
-        definition.index.clone_from(index);
-    }
-    Ok(definition)
+    Ok(match &settings.index {
+        Some(index) => definition.with_index(index),
+        None => definition,
+    })
 }
 
 /// What the settings say of the pipeline.

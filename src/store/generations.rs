@@ -2,24 +2,11 @@
 
 use rusqlite::{OptionalExtension, Transaction, params};
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::store::Store;
 use crate::store::batches;
 use crate::store::failure::Attempt;
 use crate::store::full_load::{self, Purpose};
-use crate::store::memory::Memory;
-
-/// Everything that is kept of a generation, beside its own row.
-const TABLES: [&str; 8] = [
-    "stale_keys",
-    "delayed_stale_keys",
-    "in_flight_batches",
-    "open_ranges",
-    "full_loads",
-    "dead_letters",
-    "checkpoints",
-    "feed_states",
-];
 
 /// What a resync begins anew.
 const TABLES_OF_A_LOAD: [&str; 4] = ["open_ranges", "full_loads", "checkpoints", "feed_states"];
@@ -58,9 +45,19 @@ impl Store {
         })
     }
 
-    /// Records a generation and makes it the current one of its alias; outlives a power cut.
-    pub fn record_generation(&self, record: &GenerationRecord, now: i64) -> Result<()> {
-        self.write_durably("record the generation", |transaction, memory| {
+    /// Makes a generation the current one of its alias and begins a full load into it; outlives a power cut.
+    ///
+    /// One transaction: before it everything is as it was; after it there are no checkpoints, the full load is at its
+    /// start, and what was in flight is stale. Stale keys, dead letters and the version stay. The checkpoints are
+    /// stamped anew before the first range is read.
+    pub fn begin_generation(
+        &self,
+        record: &GenerationRecord,
+        purpose: Purpose,
+        extras_pending: bool,
+        now: i64,
+    ) -> Result<()> {
+        self.write_durably("begin a full load", |transaction, memory| {
             let id = memory.generation(transaction, &record.name)?.id;
             transaction.execute(
                 "update generations set is_current = 0 where index_alias = ?1",
@@ -76,46 +73,9 @@ impl Store {
                   where id = ?1",
                 params![id, record.index_alias, record.write_alias, record.definition_hash, now],
             )?;
-            Ok(())
-        })
-    }
-
-    /// Records by which definition the generation's documents are made from now on; outlives a power cut.
-    pub fn set_definition_hash(&self, generation: &str, definition_hash: &str) -> Result<()> {
-        self.write_durably("record the definition", |transaction, _| {
-            let changed = transaction.execute(
-                "update generations set definition_hash = ?2 where name = ?1",
-                params![generation, definition_hash],
-            )?;
-            if changed == 0 {
-                return Err(Error::wrong(format!("the state knows no generation {generation}")).into());
-            }
-            Ok(())
-        })
-    }
-
-    /// Forgets everything of a generation; outlives a power cut.
-    pub fn forget_generation(&self, generation: &str) -> Result<()> {
-        self.write_durably("forget the generation", |transaction, memory| {
-            let id = memory.generation(transaction, generation)?.id;
-            clear(transaction, &TABLES, id)?;
-            transaction.execute("delete from generations where id = ?1", [id])?;
-            *memory = Memory::load(transaction)?;
-            Ok(())
-        })
-    }
-
-    /// Begins a full load into the index that exists; outlives a power cut.
-    ///
-    /// One transaction: before it everything is as it was; after it there are no checkpoints, the full load is at its
-    /// start, and what was in flight is stale. Stale keys, dead letters and the version stay. The checkpoints are
-    /// stamped anew before the first range is read.
-    pub fn reset_for_resync(&self, generation: &str, extras_pending: bool, now: i64) -> Result<()> {
-        self.write_durably("begin the resync", |transaction, memory| {
-            let id = memory.generation(transaction, generation)?.id;
             batches::put_all_back(transaction, memory, id, now)?;
             clear(transaction, &TABLES_OF_A_LOAD, id)?;
-            full_load::begin(transaction, id, Purpose::Resync, extras_pending, now)?;
+            full_load::begin(transaction, id, purpose, extras_pending, now)?;
             Ok(())
         })
     }
@@ -146,7 +106,7 @@ mod tests {
 
     /// A generation with something in every table.
     fn fill(store: &Store) {
-        store.record_generation(&record(GENERATION), 1).unwrap();
+        store.begin_generation(&record(GENERATION), Purpose::First, false, 1).unwrap();
         store.stamp_checkpoints(GENERATION, "cursor", &[("t".to_owned(), "1".to_owned())], "s").unwrap();
         store.begin_full_load(GENERATION, Purpose::First, false, 1).unwrap();
         let returned = store.take_range(GENERATION, Some(key(5)), 1).unwrap();
@@ -162,7 +122,7 @@ mod tests {
         };
         store.acknowledge(batch.number, &outcome, 2).unwrap();
         store.take(GENERATION, 2, 2).unwrap().unwrap();
-        for table in TABLES {
+        for table in TABLES_OF_A_LOAD.iter().chain(&["stale_keys", "in_flight_batches", "dead_letters"]) {
             assert!(
                 !store.texts(&format!("select cast(generation as text) from {table}")).is_empty(),
                 "{table}"
@@ -176,13 +136,13 @@ mod tests {
         assert_eq!(store.current_generation("movies").unwrap(), None);
         store.record_stale("movies-2", &keys([1]), 0, 1).unwrap();
         assert_eq!(store.current_generation("movies").unwrap(), None);
-        store.record_generation(&record(GENERATION), 1).unwrap();
-        store.record_generation(&record("movies-2"), 2).unwrap();
-        store.set_definition_hash("movies-2", "def").unwrap();
-        assert!(store.set_definition_hash("movies-3", "def").is_err());
+        store.begin_generation(&record(GENERATION), Purpose::First, false, 1).unwrap();
+        store.begin_generation(&record("movies-2"), Purpose::First, false, 2).unwrap();
+        let changed = GenerationRecord { definition_hash: "def".to_owned(), ..record("movies-2") };
+        store.begin_generation(&changed, Purpose::Resync, true, 3).unwrap();
         let (_copy, store) = after_a_kill(dir.path());
         let current = store.current_generation("movies").unwrap().unwrap();
-        assert_eq!(current, GenerationRecord { definition_hash: "def".to_owned(), ..record("movies-2") });
+        assert_eq!(current, changed);
     }
 
     #[test]
@@ -190,7 +150,7 @@ mod tests {
         let (dir, store) = state();
         fill(&store);
         let version = store.next_version(1).unwrap();
-        store.reset_for_resync(GENERATION, true, 9).unwrap();
+        store.begin_generation(&record(GENERATION), Purpose::Resync, true, 9).unwrap();
         let (_copy, store) = after_a_kill(dir.path());
         let load = store.full_load(GENERATION).unwrap().unwrap();
         assert_eq!(
@@ -209,25 +169,5 @@ mod tests {
         assert!(store.next_version(1).unwrap() > version);
         assert_ne!(version, Version(0));
         assert!(store.current_generation("movies").unwrap().is_some());
-    }
-
-    #[test]
-    fn a_forgotten_generation_leaves_nothing_and_others_alone() {
-        let (_dir, store) = state();
-        store.record_stale("other", &keys([1, 2]), 0, 1).unwrap();
-        fill(&store);
-        store.forget_generation(GENERATION).unwrap();
-        assert_eq!(store.current_generation("movies").unwrap(), None);
-        assert_eq!(store.stale_count(GENERATION).unwrap(), 0);
-        assert_eq!(store.stale_count("other").unwrap(), 2);
-        assert_eq!(store.texts("select key from stale_keys").len(), 2);
-        for table in &TABLES[1..] {
-            assert!(
-                store.texts(&format!("select cast(generation as text) from {table}")).is_empty(),
-                "{table}"
-            );
-        }
-        // The name can come again and shares nothing with the former.
-        fill(&store);
     }
 }
