@@ -18,6 +18,9 @@ OPENSEARCH_PORT=${DEV_OPENSEARCH_PORT:-59201}
 # Java heap of each search server: enough for half a million films, small enough for a laptop.
 HEAP=${DEV_HEAP:-768m}
 
+# Another user than the caller may run the servers, and must be able to read what is written for them.
+umask 022
+
 say() { printf '%s\n' "$*" >&2; }
 die() {
     say "error: $*"
@@ -121,10 +124,10 @@ listener_of_port() {
     printf 'a process of another user'
 }
 
-# check_port_free NAME PORT VARIABLE: names who has the port. A server that is just stopping gets 10 seconds.
+# check_port_free NAME PORT VARIABLE: names who has the port. A server that is just stopping gets 5 seconds.
 check_port_free() {
     local listener
-    for _ in $(seq 20); do
+    for _ in $(seq 10); do
         listener=$(listener_of_port "$2")
         [ -n "$listener" ] || return 0
         sleep 0.5
@@ -135,7 +138,7 @@ check_port_free() {
 # is_running PIDFILE FOLDER: true when the recorded process lives and is ours (ids are reused by the system).
 is_running() {
     local pid
-    pid=$(cat "$1" 2>/dev/null) && [ -n "$pid" ] && tr '\0' ' ' 2>/dev/null <"/proc/$pid/cmdline" | grep -qF "$2"
+    pid=$(head -n 1 "$1" 2>/dev/null) && [ -n "$pid" ] && tr '\0' ' ' 2>/dev/null <"/proc/$pid/cmdline" | grep -qF "$2"
 }
 
 # stop_process NAME PIDFILE FOLDER: SIGTERM, and SIGKILL after 30 seconds.
