@@ -8,7 +8,6 @@
 
 PROJECT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd -P)
 SERVICES=$PROJECT/.services
-RUN=$SERVICES/run
 CACHE=${XDG_CACHE_HOME:-${HOME:?HOME must be set}/.cache}/pgsluice
 
 # Ports of our own, far from the usual ones, so that servers already on this machine are left alone.
@@ -34,27 +33,36 @@ if [ "$(id -u)" = 0 ]; then SERVER_USER=nobody; else SERVER_USER=$(id -un); fi
 as_server() {
     if [ "$(id -u)" = 0 ]; then
         setpriv --reuid="$SERVER_USER" --regid="$(id -g "$SERVER_USER")" --clear-groups \
-            env HOME="$RUN" USER="$SERVER_USER" LOGNAME="$SERVER_USER" "$@"
+            env HOME=/nonexistent USER="$SERVER_USER" LOGNAME="$SERVER_USER" "$@"
     else
         env "$@"
     fi
 }
 
-# Makes .services/run, owned by the server user. A project below a closed folder (say /root) gets it in
-# /var/lib instead: opening the home folder for others would be the worse cure.
+# Where the servers' files are, as a path that the server user can follow. A project below a closed folder (say /root) has
+# them in /var/lib: opening the home folder for others would be the worse cure.
+run_folder() {
+    local run=$SERVICES/run reached=$PROJECT
+    if [ -d "$SERVICES" ]; then reached=$SERVICES; fi
+    if [ -L "$run" ]; then
+        readlink "$run"
+    elif [ -e "$run" ] || as_server test -x "$reached"; then
+        printf '%s' "$run"
+    else
+        printf '/var/lib/pgsluice-dev/%s' "$(printf '%s' "$PROJECT" | sha256sum | cut -c1-12)"
+    fi
+}
+RUN=$(run_folder)
+
+# Makes that folder, owned by the server user.
 make_run_folder() {
-    mkdir -p "$SERVICES"
-    if [ ! -e "$RUN" ]; then
-        rm -f "$RUN"
-        local real=$RUN
-        if ! as_server test -x "$SERVICES"; then
-            real=/var/lib/pgsluice-dev/$(printf '%s' "$PROJECT" | sha256sum | cut -c1-12)
-            mkdir -p "$real"
-            ln -s "$real" "$RUN"
-            say "the servers cannot reach $SERVICES, their files go to $real"
+    if [ ! -d "$RUN" ]; then
+        mkdir -p "$SERVICES" "$RUN"
+        chown "$SERVER_USER" "$RUN"
+        if [ "$RUN" != "$SERVICES/run" ]; then
+            ln -sfn "$RUN" "$SERVICES/run"
+            say "user $SERVER_USER, who runs the servers, cannot reach $SERVICES: their files go to $RUN"
         fi
-        mkdir -p "$real"
-        chown "$SERVER_USER" "$real"
     fi
     local owner
     owner=$(stat -L -c %U "$RUN")
