@@ -8,7 +8,6 @@
 
 PROJECT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd -P)
 SERVICES=$PROJECT/.services
-RUN=$SERVICES/run
 CACHE=${XDG_CACHE_HOME:-${HOME:?HOME must be set}/.cache}/pgsluice
 
 # Ports of our own, far from the usual ones, so that servers already on this machine are left alone.
@@ -17,6 +16,9 @@ ELASTIC_PORT=${DEV_ELASTIC_PORT:-59200}
 OPENSEARCH_PORT=${DEV_OPENSEARCH_PORT:-59201}
 # Java heap of each search server: enough for half a million films, small enough for a laptop.
 HEAP=${DEV_HEAP:-768m}
+
+# Another user than the caller may run the servers, and must be able to read what is written for them.
+umask 022
 
 say() { printf '%s\n' "$*" >&2; }
 die() {
@@ -31,27 +33,36 @@ if [ "$(id -u)" = 0 ]; then SERVER_USER=nobody; else SERVER_USER=$(id -un); fi
 as_server() {
     if [ "$(id -u)" = 0 ]; then
         setpriv --reuid="$SERVER_USER" --regid="$(id -g "$SERVER_USER")" --clear-groups \
-            env HOME="$RUN" USER="$SERVER_USER" LOGNAME="$SERVER_USER" "$@"
+            env HOME=/nonexistent USER="$SERVER_USER" LOGNAME="$SERVER_USER" "$@"
     else
         env "$@"
     fi
 }
 
-# Makes .services/run, owned by the server user. A project below a closed folder (say /root) gets it in
-# /var/lib instead: opening the home folder for others would be the worse cure.
+# Where the servers' files are, as a path that the server user can follow. A project below a closed folder (say /root) has
+# them in /var/lib: opening the home folder for others would be the worse cure.
+run_folder() {
+    local run=$SERVICES/run reached=$PROJECT
+    if [ -d "$SERVICES" ]; then reached=$SERVICES; fi
+    if [ -L "$run" ]; then
+        readlink "$run"
+    elif [ -e "$run" ] || as_server test -x "$reached"; then
+        printf '%s' "$run"
+    else
+        printf '/var/lib/pgsluice-dev/%s' "$(printf '%s' "$PROJECT" | sha256sum | cut -c1-12)"
+    fi
+}
+RUN=$(run_folder)
+
+# Makes that folder, owned by the server user.
 make_run_folder() {
-    mkdir -p "$SERVICES"
-    if [ ! -e "$RUN" ]; then
-        rm -f "$RUN"
-        local real=$RUN
-        if ! as_server test -x "$SERVICES"; then
-            real=/var/lib/pgsluice-dev/$(printf '%s' "$PROJECT" | sha256sum | cut -c1-12)
-            mkdir -p "$real"
-            ln -s "$real" "$RUN"
-            say "the servers cannot reach $SERVICES, their files go to $real"
+    if [ ! -d "$RUN" ]; then
+        mkdir -p "$SERVICES" "$RUN"
+        chown "$SERVER_USER" "$RUN"
+        if [ "$RUN" != "$SERVICES/run" ]; then
+            ln -sfn "$RUN" "$SERVICES/run"
+            say "user $SERVER_USER, who runs the servers, cannot reach $SERVICES: their files go to $RUN"
         fi
-        mkdir -p "$real"
-        chown "$SERVER_USER" "$real"
     fi
     local owner
     owner=$(stat -L -c %U "$RUN")
@@ -121,10 +132,10 @@ listener_of_port() {
     printf 'a process of another user'
 }
 
-# check_port_free NAME PORT VARIABLE: names who has the port. A server that is just stopping gets 10 seconds.
+# check_port_free NAME PORT VARIABLE: names who has the port. A server that is just stopping gets 5 seconds.
 check_port_free() {
     local listener
-    for _ in $(seq 20); do
+    for _ in $(seq 10); do
         listener=$(listener_of_port "$2")
         [ -n "$listener" ] || return 0
         sleep 0.5
@@ -135,7 +146,7 @@ check_port_free() {
 # is_running PIDFILE FOLDER: true when the recorded process lives and is ours (ids are reused by the system).
 is_running() {
     local pid
-    pid=$(cat "$1" 2>/dev/null) && [ -n "$pid" ] && tr '\0' ' ' 2>/dev/null <"/proc/$pid/cmdline" | grep -qF "$2"
+    pid=$(head -n 1 "$1" 2>/dev/null) && [ -n "$pid" ] && tr '\0' ' ' 2>/dev/null <"/proc/$pid/cmdline" | grep -qF "$2"
 }
 
 # stop_process NAME PIDFILE FOLDER: SIGTERM, and SIGKILL after 30 seconds.

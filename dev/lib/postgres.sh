@@ -34,11 +34,8 @@ postgres_prepare() {
     [ -n "$(pg_bin)" ] || die "PostgreSQL 15 or newer is needed, and this system's package is older"
 }
 
-postgres_is_up() {
-    local bin
-    bin=$(pg_bin "$(cat "$PG_DIR/data/PG_VERSION" 2>/dev/null)")
-    [ -n "$bin" ] && as_server "$bin/pg_ctl" -D "$PG_DIR/data" status >/dev/null 2>&1
-}
+# `pg_ctl status` would take a killed server that its parent has not yet collected for a running one.
+postgres_is_up() { is_running "$PG_DIR/data/postmaster.pid" "$PG_DIR/data"; }
 
 pg_query() {
     PGPASSWORD=$PG_PASSWORD PGCONNECT_TIMEOUT=5 psql -X -q -A -t -h 127.0.0.1 -p "$PG_PORT" -U "$PG_USER" -d postgres -c "$1"
@@ -81,8 +78,13 @@ log_line_prefix = '%m [%p] %a '
 timezone = 'UTC'
 CONF
     rotate_log "$PG_DIR/server.log"
-    as_server "$bin/pg_ctl" -D "$PG_DIR/data" -l "$PG_DIR/server.log" -w -t 60 start >/dev/null 2>&1 9>&- ||
-        start_failed postgres "$PG_DIR/server.log"
+    # After a kill the old server's processes need a moment to notice; until then a new one refuses to start.
+    for _ in 1 2 3 4 5; do
+        if as_server "$bin/pg_ctl" -D "$PG_DIR/data" -l "$PG_DIR/server.log" -w -t 60 start >/dev/null 2>&1 9>&-; then return 0; fi
+        grep -qE 'pre-existing shared memory|another postmaster' "$PG_DIR/server.log" || break
+        sleep 1
+    done
+    start_failed postgres "$PG_DIR/server.log"
 }
 
 postgres_probe() {

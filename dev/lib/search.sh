@@ -63,7 +63,7 @@ server_files() {
         mkdir -p "$RUN/dist"
         rm -rf "$RUN/dist/$1.new"
         cp -R "$CACHE/$1" "$RUN/dist/$1.new"
-        chmod -R a+rX "$RUN/dist"
+        chmod -R a+rX "$RUN/dist/$1.new"
         mv "$RUN/dist/$1.new" "$RUN/dist/$1"
     fi
     printf '%s' "$RUN/dist/$1"
