@@ -43,7 +43,7 @@ pub(super) fn preview(settings: &Settings, keys: &[String], diff: bool) -> Resul
         match action.kind {
             ActionKind::Index => output::line(&pretty(&rendered.body[action.document.clone()])?)?,
             ActionKind::Delete => {
-                output::line(&format!("{}: no row, the document would be deleted", action.key))?
+                output::line(&format!("{}: no row, the document would be deleted", action.key))?;
             }
         }
     }

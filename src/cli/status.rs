@@ -39,9 +39,9 @@ pub(super) fn status(settings: &Settings, as_json: bool) -> Result<u8> {
     let report =
         Report { index: &definition.index, generation: name, state, runs, documents, now: now_micros() };
     if as_json {
-        output::json(&report.as_json())?
+        output::json(&report.as_json())?;
     } else {
-        report.print()?
+        report.print()?;
     }
     Ok(0)
 }
@@ -136,7 +136,7 @@ impl Report<'_> {
                 "finished": load.finished,
                 "extras_pending": load.extras_pending,
                 "documents": load.document_count,
-                "frontier": load.frontier.as_ref().map(|key| key.as_str()),
+                "frontier": load.frontier.as_ref().map(super::super::key::Key::as_str),
                 "started_at": instant(load.started_at),
                 "finished_at": load.finished_at.map(instant),
             })),
