@@ -25,10 +25,10 @@ fn outage_loses_nothing(server: Server) {
     let running = program.start(&["run"]);
     running.wait_for_log("a full load begins");
     alone.stop();
-    running.wait_for_log("trying again");
     // Polling does not stand still meanwhile: changes are recorded, whatever the index does.
     database.execute("update content.genre set name = name || ' changed', modified = now()");
     running.wait_for_log("stale keys recorded");
+    running.wait_for_log("trying again");
     alone.start();
     index.wait_for(SOON, || movies_documents(&mut database.connect()));
     assert_eq!(running.terminate().code, 0);
