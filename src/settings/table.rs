@@ -158,7 +158,10 @@ mod tests {
     fn the_readme_lists_every_setting_with_its_default() {
         let readme = include_str!("../../README.md");
         if !readme.contains(&readme_table()) {
-            panic!("the README disagrees with the table of settings, its table should be:\n{}", readme_table());
+            panic!(
+                "the README disagrees with the table of settings, its table should be:\n{}",
+                readme_table()
+            );
         }
     }
 
