@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::postgres::connect::{begin_snapshot_sql, classify, connect};
 use crate::postgres::plan::{SourcePlan, plan};
 use crate::postgres::select::is_readable;
-use crate::postgres::sql::Parameters;
+use crate::postgres::sql::{Parameters, literal};
 use crate::postgres::{SourceIdentity, catalog};
 use crate::settings::SourceSettings;
 
@@ -62,7 +62,38 @@ impl Source {
         let catalog = catalog::read(&mut client, definition)?;
         let plan = Arc::new(plan(definition, &catalog)?);
         let begin_snapshot = begin_snapshot_sql(limits.statement_timeout);
-        Ok(Self { client, plan, limits, identity, timezone, begin_snapshot })
+        let mut source = Self { client, plan, limits, identity, timezone, begin_snapshot };
+        source.try_written_sql(definition)?;
+        Ok(source)
+    }
+
+    /// Lets the server judge what the definition says in its words: the root's condition and the time zone. In a
+    /// statement of ours, its message would not say whose mistake it is.
+    fn try_written_sql(&mut self, definition: &Definition) -> Result<()> {
+        let mut attempts = Vec::new();
+        if let Some(condition) = &definition.root.condition {
+            // The line break ends a comment at the end of the condition.
+            let statement =
+                format!("select 1 from {} as t where ({condition}\n) limit 0", self.plan.root.table);
+            attempts.push((statement, "root.where", "write a condition as it stands behind `where` in SQL"));
+        }
+        if let Some(timezone) = &definition.timezone {
+            let statement = format!("select now() at time zone {}", literal(timezone));
+            attempts.push((
+                statement,
+                "timezone",
+                "write a name of pg_timezone_names, such as Europe/Moscow",
+            ));
+        }
+        for (statement, place, cure) in attempts {
+            self.begin()?;
+            self.client.query_typed(&statement, &[]).map_err(|error| {
+                let error = classify(&error, format!("{place} of the definition is wrong"));
+                if error.is_retryable() { error } else { error.hint(cure) }
+            })?;
+            self.commit()?;
+        }
+        Ok(())
     }
 
     /// What the statements and documents are made by.
