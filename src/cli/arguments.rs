@@ -58,8 +58,11 @@ pub(super) enum Command {
         json: bool,
     },
     /// Prints the documents that would be sent; writes nothing.
+    ///
+    /// With --diff it ends with exit code 1 where the index differs.
     Preview {
-        /// Keys of root rows, as in the documents' `_id`; the first three rows if none is given.
+        /// Keys of root rows, as in the documents' `_id` (several key columns are joined with `|`); the first three
+        /// rows if none is given.
         keys: Vec<String>,
         /// Prints beside each document how the index differs from it.
         #[arg(long)]
@@ -71,7 +74,7 @@ pub(super) enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Shows the documents that the index refused.
+    /// Lists, shows, retries or drops the documents that the index refused.
     DeadLetters {
         #[command(subcommand)]
         command: DeadLettersCommand,
