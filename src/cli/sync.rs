@@ -59,6 +59,8 @@ fn sync(settings: &Settings, sync: &Sync) -> Result<u8> {
     };
     let ended = start.prepare().and_then(|target| {
         let progress = Progress::new(&definition.index, target.expected, logging::bars());
+        let mut pipeline_settings = pipeline_settings.clone();
+        pipeline_settings.source_limits.initial_timestamp = target.initial_timestamp;
         let pipeline = Pipeline {
             settings: &pipeline_settings,
             definition: &definition,

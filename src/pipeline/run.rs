@@ -156,6 +156,7 @@ impl Pipeline<'_> {
                 shutdown: self.shutdown.clone(),
             }),
             index: &self.definition.index,
+            generation: self.generation,
             store: self.store,
             counters: self.counters,
             dead_letter_max: self.settings.dead_letter_max,

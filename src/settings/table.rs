@@ -100,7 +100,7 @@ pub const SETTINGS: &[Setting] = &[
     plain("RETRY_DEADLINE", "300", "seconds", "How long `once` waits for a server that is away"),
     plain("STATEMENT_TIMEOUT", "300", "seconds", "How long one statement on the source may take"),
     plain("SEEN_MAX", "200000", "rows", "How many delivered rows a cursor feed remembers, to save work"),
-    plain("STALE_KEYS_MAX", "5000000", "keys", "How many stale keys are kept; polling pauses at this number"),
+    plain("STALE_KEYS_MAX", "1000000", "keys", "How many stale keys are kept; polling pauses at this number"),
     plain("DEAD_LETTER_MAX", "10000", "documents", "How many dead letters are kept with their documents"),
     plain("DEAD_LETTER_STOP", "1000", "documents", "How many refusals in a row stop the pipeline"),
     plain(
