@@ -139,7 +139,7 @@ impl Source {
             return Ok(());
         }
         Err(Error::wrong(format!(
-            "the key of the root table {} is no key: {null_count} rows have a NULL in it, {duplicate_count} values stand more than once",
+            "the key of the root table {} is no key: rows with a NULL in it: {null_count}, values that stand more than once: {duplicate_count}",
             plan.root.name
         ))
         .hint("name columns in root.key that identify a row, best with a unique index and not null"))
