@@ -86,8 +86,10 @@ fn sync(settings: &Settings, sync: &Sync) -> Result<u8> {
         Ok(()) => "done".to_owned(),
         Err(error) => error.story(),
     };
-    store.finish_run(run, &outcome, &counters.to_json(), now_micros())?;
+    let recorded = store.finish_run(run, &outcome, &counters.to_json(), now_micros());
+    // How the run ended matters more than whether that could be written down.
     ended?;
+    recorded?;
     log::info!(
         "{}: {} documents written, {} deleted, {} refused, {} sent again; {} requests with {:.1} MB in {:.1} s",
         definition.index,

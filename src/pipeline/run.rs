@@ -98,9 +98,10 @@ impl Pipeline<'_> {
     pub fn run(&self) -> Result<()> {
         let mut backoff = Backoff::new(self.settings.retry_deadline(self.mode));
         loop {
-            self.store.return_in_flight(self.generation, now_micros())?;
             let applied_before = self.counters.indexed.get() + self.counters.deleted.get();
-            match self.run_workers() {
+            // Also what cannot be put back for a passing reason, such as a full disk, is tried again.
+            let returned = self.store.return_in_flight(self.generation, now_micros());
+            match returned.and_then(|_| self.run_workers()) {
                 Ok(()) => return Ok(()),
                 Err(error) => {
                     if self.counters.indexed.get() + self.counters.deleted.get() > applied_before {
