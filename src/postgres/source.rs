@@ -60,6 +60,9 @@ impl Source {
                 .map_or_else(|| "UTC".to_owned(), |row| row.get(0)),
         };
         let catalog = catalog::read(&mut client, definition)?;
+        if catalog.is_empty() {
+            must_have_tables(&mut client)?;
+        }
         let plan = Arc::new(plan(definition, &catalog)?);
         let begin_snapshot = begin_snapshot_sql(limits.statement_timeout);
         let mut source = Self { client, plan, limits, identity, timezone, begin_snapshot };
@@ -170,6 +173,30 @@ impl Source {
         self.commit()?;
         Ok(read)
     }
+}
+
+/// Refuses, for now, a database without any table: one that was just made and is about to be filled.
+///
+/// Where there are tables and none is the definition's, the definition is wrong, or the database is the wrong one.
+fn must_have_tables(client: &mut Client) -> Result<()> {
+    let row = client
+        .query_typed_one(
+            "select current_database()::text,
+                    exists (select 1
+                              from pg_catalog.pg_class c
+                              join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+                             where c.relkind in ('r', 'p', 'v', 'm', 'f')
+                               and n.nspname <> 'information_schema'
+                               and n.nspname !~ '^pg_')",
+            &[],
+        )
+        .map_err(|error| classify(&error, "cannot look for tables".to_owned()))?;
+    let (database, has_tables): (String, bool) = (row.get(0), row.get(1));
+    if has_tables {
+        return Ok(());
+    }
+    Err(Error::unreachable(format!("the database {database} has no tables yet"))
+        .hint("fill it, or correct PG_DSN or PG_DSN__DBNAME"))
 }
 
 /// What a statement's rows are handed to; returns whether it wants more.
