@@ -38,6 +38,11 @@ impl Evidence {
         self.is_no_index() && self.state.is_empty()
     }
 
+    /// Whether database and index are the same; what the state remembers of an attempt may differ.
+    pub fn is_same_outside(&self, other: &Self) -> bool {
+        self.database == other.database && self.index == other.index && self.documents == other.documents
+    }
+
     /// Whether there is no index under the alias.
     pub fn is_no_index(&self) -> bool {
         self.index.as_object().is_none_or(serde_json::Map::is_empty)

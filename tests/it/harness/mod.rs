@@ -14,7 +14,7 @@ pub use database::{Cluster, Database, film_schema, shared_movies};
 pub use evidence::Evidence;
 pub use index::{Alone, Index, Server};
 pub use oracle::{assert_same, classic_documents, movies_documents};
-pub use program::{Finished, Program, Running};
+pub use program::{Program, Running};
 pub use wait::wait_until;
 
 use std::sync::atomic::{AtomicU32, Ordering};
