@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::batch::{Batch, BatchNumber, KeyRange, Version, Work};
-use crate::cli::{output, target};
+use crate::cli::{layout, output, target};
 use crate::definition::Definition;
 use crate::document::{ActionKind, RenderedBatch};
 use crate::elastic::{Client, get_documents};
@@ -115,7 +115,8 @@ fn show_fields(ours: &Value, theirs: &Value) -> Result<()> {
 }
 
 fn pretty(document: &[u8]) -> Result<String> {
-    Ok(format!("{:#}", parse(document)?))
+    parse(document)?;
+    Ok(layout::spread(&String::from_utf8_lossy(document)))
 }
 
 fn parse(document: &[u8]) -> Result<Value> {

@@ -111,6 +111,23 @@ fn composite_keys_quoted_names_and_reserved_words_are_synced() {
 }
 
 #[test]
+fn preview_keeps_every_digit_of_a_number() {
+    let number = "123456789012345678901234567890.123456789012345678901234567890";
+    let bench = Bench::new(
+        "digits",
+        &format!(
+            "create table t (id bigint primary key, amount numeric, settings json);
+             insert into t values (9223372036854775807, {number}, '{{ \"limit\": {number} }}')"
+        ),
+        "[root]\ntable = \"t\"\n[document]\nid = \"id\"\namount = \"amount\"\nsettings = \"settings\"",
+    );
+    let previewed = bench.program.command(&["preview"]);
+    assert_eq!(previewed.code, 0, "{}", previewed.log);
+    assert_eq!(previewed.output.matches(number).count(), 2, "{}", previewed.output);
+    assert!(previewed.output.contains("9223372036854775807"), "{}", previewed.output);
+}
+
+#[test]
 fn a_partitioned_table_is_synced_over_all_its_partitions() {
     let bench = Bench::new(
         "parted",
