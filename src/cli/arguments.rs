@@ -31,12 +31,18 @@ pub(super) struct Arguments {
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// Loads everything if the index is new, then keeps it in sync until SIGTERM or SIGINT.
+    ///
+    /// Servers that are away are waited for, however long. On a signal it finishes what is under way and ends with 0;
+    /// a second signal ends it at once. The next start goes on where this one ended.
     Run {
         /// Takes over an index that holds documents which pgsluice did not write.
         #[arg(long)]
         adopt: bool,
     },
     /// Brings the index up to the present and ends: for cron.
+    ///
+    /// It ends when everything that was committed before its start is in the index. Servers that are away are waited
+    /// for until RETRY_DEADLINE.
     Once {
         /// Takes over an index that holds documents which pgsluice did not write.
         #[arg(long)]
@@ -52,6 +58,9 @@ pub(super) enum Command {
         adopt: bool,
     },
     /// Tries settings, definition, connections, rights, columns and mapping; changes nothing.
+    ///
+    /// Prints each finding with its cure. It ends with 2 if something has to be mended, with 3 if only a server is
+    /// away, else with 0.
     Check {
         /// Prints the findings as JSON.
         #[arg(long)]
@@ -69,6 +78,9 @@ pub(super) enum Command {
         diff: bool,
     },
     /// Says how far the index is: documents, lag, stale and in-flight keys, dead letters, last runs.
+    ///
+    /// It reads the state alone and asks the index for its number of documents, so it works beside a running pipeline
+    /// and while servers are away.
     Status {
         /// Prints it as JSON.
         #[arg(long)]

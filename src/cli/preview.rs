@@ -6,7 +6,7 @@ use crate::batch::{Batch, BatchNumber, KeyRange, Version, Work};
 use crate::cli::{layout, output, target};
 use crate::definition::Definition;
 use crate::document::{ActionKind, RenderedBatch};
-use crate::elastic::{Client, get_documents};
+use crate::elastic::{Client, Inspected, get_documents, inspect};
 use crate::error::{Error, Result};
 use crate::key::Key;
 use crate::postgres::Source;
@@ -67,7 +67,11 @@ fn must_be_possible(source: &mut Source, definition: &Definition, keys: &[Key]) 
 
 fn show_differences(client: &Client, index: &str, rendered: &RenderedBatch) -> Result<u8> {
     let ids: Vec<String> = rendered.actions.iter().map(|action| action.key.document_id()).collect();
-    let found = get_documents(client, index, &ids)?;
+    // Before the first load everything is missing.
+    let found = match inspect(client, index)? {
+        Inspected::Missing => ids.iter().map(|_| None).collect(),
+        _ => get_documents(client, index, &ids)?,
+    };
     let mut exit_code = 0;
     for (action, found) in rendered.actions.iter().zip(found) {
         let key = &action.key;

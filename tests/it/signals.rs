@@ -43,19 +43,23 @@ fn a_signal_ends_the_wait_for_servers_that_never_answer() {
     let mut program = Program::new(&database, &index);
     // The index server: the pipeline has nothing in hand, the request itself cannot be cut short.
     program.set("ELASTIC_URL", &format!("http://127.0.0.1:{port}"));
-    let running = program.start(&["run"]);
-    let (_held, _) = silent.accept().unwrap();
-    ends_soon(running, "TERM");
+    let of_index = program.start(&["run"]);
+    let (_held_by_one, _) = silent.accept().unwrap();
     // The database.
+    let folder = program.folder().join("other state");
+    program.set("STORAGE_SUBDIR", folder.to_str().unwrap());
     program.set("PG_DSN__HOST", "127.0.0.1").set("PG_DSN__PORT", &port);
-    let running = program.start(&["run"]);
-    let (_held, _) = silent.accept().unwrap();
-    ends_soon(running, "INT");
+    let of_database = program.start(&["run"]);
+    let (_held_by_other, _) = silent.accept().unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(|| ends_soon(of_index, "TERM"));
+        scope.spawn(|| ends_soon(of_database, "INT"));
+    });
 }
 
 #[test]
 fn a_signal_in_the_full_load_drains_and_the_next_run_goes_on() {
-    let database = Database::with_films("sig_load", 4_000);
+    let database = Database::with_films("sig_load", 2_000);
     let index = Index::new("sig_load");
     let mut program = Program::new(&database, &index);
     program.set("CHUNK_SIZE", "20").set("RUST_LOG", "info,pgsluice=debug");
