@@ -288,7 +288,7 @@ impl<'a> Planner<'a> {
         match found {
             None => self.problems.push(format!("{place}: table {table} does not exist in this database")),
             Some(Table { missing_right: Some(right), .. }) => {
-                self.problems.push(format!("{place}: the role may not read {table}, grant it {right}"))
+                self.problems.push(format!("{place}: the role may not read {table}, grant it {right}"));
             }
             Some(_) => {}
         }
