@@ -9,9 +9,16 @@
 
 mod harness;
 
+mod bad_definition;
+mod bad_input;
+mod bad_settings;
+mod bad_state;
+mod commands;
 mod disk_full;
 mod full_load;
 mod incremental;
 mod late_commits;
+mod odd_tables;
 mod outages;
 mod restarts;
+mod signals;

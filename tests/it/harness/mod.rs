@@ -4,14 +4,16 @@
 //! that tried nothing must not look like a success.
 
 mod database;
+mod evidence;
 mod index;
 mod oracle;
 mod program;
 mod wait;
 
 pub use database::{Cluster, Database, film_schema, shared_movies};
+pub use evidence::Evidence;
 pub use index::{Alone, Index, Server};
-pub use oracle::{assert_same, classic_documents, movies_documents};
+pub use oracle::{Documents, assert_same, classic_documents, movies_documents};
 pub use program::{Program, Running};
 pub use wait::wait_until;
 
