@@ -97,6 +97,7 @@ impl Server {
                 adopt,
                 known_generation,
             },
+            &format!("{}-20260101t000000", self.alias),
         )
     }
 }
@@ -408,6 +409,12 @@ fn an_index_is_created_once_with_both_aliases_and_found_again() {
         assert_eq!(index["aliases"][&created.write_alias]["is_write_index"], true);
 
         assert!(server.ensure(false, Some("movies-0")).unwrap_err().story().contains("resync"));
+        let remove = json!({ "index": created.generation, "alias": server.alias });
+        server.must("POST", "/_aliases", &json!({ "actions": [{ "remove": remove }] }));
+        let story = server.ensure(false, None).unwrap_err().story();
+        assert!(story.contains(&created.generation) && story.contains("does not point at it"), "{story}");
+        let add = json!({ "index": created.generation, "alias": server.alias });
+        server.must("POST", "/_aliases", &json!({ "actions": [{ "add": add }] }));
         server.must(
             "PUT",
             &format!("/{}-other", server.alias),
@@ -439,15 +446,13 @@ fn a_strange_index_is_adopted_under_its_own_name() {
 
         put_mark(&server.client, &server.alias, &mark("two")).unwrap();
         body["mappings"]["properties"]["year"] = json!({ "type": "integer" });
-        let mappings = body["mappings"].as_object().unwrap();
-        put_mapping_additions(&server.client, &server.alias, mappings).unwrap();
+        put_mapping_additions(&server.client, &server.alias, &body).unwrap();
         let index = &server.must("GET", &format!("/{}", server.alias), &Value::Null)[&server.alias];
         assert_eq!(index["mappings"]["properties"]["year"]["type"], "integer");
         assert_eq!(index["mappings"]["_meta"], json!({ "owner": "search", "pgsluice": mark("two") }));
 
         body["mappings"]["properties"]["id"] = json!({ "type": "text" });
-        let mappings = body["mappings"].as_object().unwrap();
-        let error = put_mapping_additions(&server.client, &server.alias, mappings).unwrap_err();
+        let error = put_mapping_additions(&server.client, &server.alias, &body).unwrap_err();
         assert!(error.exit_code() == 2 && error.story().contains("in place"), "{error:?}");
     });
 }

@@ -41,7 +41,7 @@ pub(super) fn preview(settings: &Settings, keys: &[String], diff: bool) -> Resul
     }
     for action in &rendered.actions {
         match action.kind {
-            ActionKind::Index => output::line(&pretty(&rendered.body[action.document.clone()])?)?,
+            ActionKind::Index => output::line(&pretty(&rendered.body[action.document.clone()]))?,
             ActionKind::Delete => {
                 output::line(&format!("{}: no row, the document would be deleted", action.key))?;
             }
@@ -59,7 +59,7 @@ fn show_differences(client: &Client, index: &str, rendered: &RenderedBatch) -> R
         let is_index = action.kind == ActionKind::Index;
         let document = &rendered.body[action.document.clone()];
         match found {
-            None if is_index => output::line(&format!("{key}: missing in the index\n{}", pretty(document)?))?,
+            None if is_index => output::line(&format!("{key}: missing in the index\n{}", pretty(document)))?,
             None => {
                 output::line(&format!("{key}: neither a row nor a document"))?;
                 continue;
@@ -99,12 +99,84 @@ fn show_fields(ours: &Value, theirs: &Value) -> Result<()> {
     Ok(())
 }
 
-fn pretty(document: &[u8]) -> Result<String> {
-    Ok(format!("{:#}", parse(document)?))
+/// Lays a JSON text out over several lines; every value stays byte for byte as it would be sent.
+///
+/// A parser would read numbers as floats, and show fewer digits than are sent.
+fn pretty(document: &[u8]) -> String {
+    let text = String::from_utf8_lossy(document);
+    let mut out = String::with_capacity(text.len() * 2);
+    let mut depth = 0;
+    let mut is_string = false;
+    let mut is_escaped = false;
+    let mut characters = text.chars().peekable();
+    while let Some(character) = characters.next() {
+        if is_string {
+            out.push(character);
+            is_string = is_escaped || character != '"';
+            is_escaped = !is_escaped && character == '\\';
+            continue;
+        }
+        match character {
+            '{' | '[' => {
+                out.push(character);
+                while characters.next_if(char::is_ascii_whitespace).is_some() {}
+                match characters.next_if(|next| matches!(next, '}' | ']')) {
+                    Some(end) => out.push(end),
+                    None => {
+                        depth += 1;
+                        new_line(&mut out, depth);
+                    }
+                }
+            }
+            '}' | ']' => {
+                depth = usize::saturating_sub(depth, 1);
+                new_line(&mut out, depth);
+                out.push(character);
+            }
+            ',' => {
+                out.push(',');
+                new_line(&mut out, depth);
+            }
+            ':' => out.push_str(": "),
+            other if other.is_ascii_whitespace() => {}
+            other => {
+                is_string = other == '"';
+                out.push(other);
+            }
+        }
+    }
+    out
+}
+
+fn new_line(out: &mut String, depth: usize) {
+    out.push('\n');
+    out.push_str(&"  ".repeat(depth));
 }
 
 fn parse(document: &[u8]) -> Result<Value> {
     serde_json::from_slice(document).map_err(|error| {
         Error::wrong("a document is no JSON; a json column or mapping is odd").because(error)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_document_is_laid_out_with_every_digit_that_is_sent() {
+        let document = r#"{"a":12345678901234567890.1200,"b":[],"c":[1, {"d":"x\"{,:\\"} ],"e":{ }}"#;
+        let expected = r#"{
+  "a": 12345678901234567890.1200,
+  "b": [],
+  "c": [
+    1,
+    {
+      "d": "x\"{,:\\"
+    }
+  ],
+  "e": {}
+}"#;
+        assert_eq!(pretty(document.as_bytes()), expected);
+    }
 }

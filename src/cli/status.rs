@@ -1,5 +1,7 @@
 //! `status`: how far the index is, from the state alone and, where it answers, from the index.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use crate::checkpoint::ServerTime;
@@ -8,11 +10,14 @@ use crate::cli::{output, target};
 use crate::elastic::{Client, document_count};
 use crate::error::Result;
 use crate::pipeline::now_micros;
-use crate::settings::Settings;
+use crate::settings::{ElasticSettings, Settings};
 use crate::store::{Run, Status, Store};
 
 /// How many runs are shown.
 const SHOWN_RUNS: u32 = 5;
+
+/// How long the index may take to say how many documents it has.
+const INDEX_TIMEOUT: Duration = Duration::from_secs(3);
 
 pub(super) fn status(settings: &Settings, as_json: bool) -> Result<u8> {
     let definition = target::definition(settings)?;
@@ -33,7 +38,9 @@ pub(super) fn status(settings: &Settings, as_json: bool) -> Result<u8> {
     let state = store.status(name.unwrap_or_default())?;
     let runs = store.last_runs(SHOWN_RUNS)?;
     let documents = match name {
-        Some(name) => Client::new(&settings.elastic).and_then(|client| document_count(&client, name)),
+        Some(name) => {
+            Client::new(&impatient(&settings.elastic)).and_then(|client| document_count(&client, name))
+        }
         None => Ok(0),
     };
     let report =
@@ -44,6 +51,11 @@ pub(super) fn status(settings: &Settings, as_json: bool) -> Result<u8> {
         report.print()?;
     }
     Ok(0)
+}
+
+/// The settings of the index server, with a wait that suits someone who looks on.
+fn impatient(settings: &ElasticSettings) -> ElasticSettings {
+    ElasticSettings { request_timeout: settings.request_timeout.min(INDEX_TIMEOUT), ..settings.clone() }
 }
 
 struct Report<'a> {

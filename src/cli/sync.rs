@@ -59,6 +59,8 @@ fn sync(settings: &Settings, sync: &Sync) -> Result<u8> {
     };
     let ended = start.prepare().and_then(|target| {
         let progress = Progress::new(&definition.index, target.expected, logging::bars());
+        let mut pipeline_settings = pipeline_settings.clone();
+        pipeline_settings.source_limits.initial_timestamp = target.initial_timestamp;
         let pipeline = Pipeline {
             settings: &pipeline_settings,
             definition: &definition,
@@ -84,8 +86,10 @@ fn sync(settings: &Settings, sync: &Sync) -> Result<u8> {
         Ok(()) => "done".to_owned(),
         Err(error) => error.story(),
     };
-    store.finish_run(run, &outcome, &counters.to_json(), now_micros())?;
+    let recorded = store.finish_run(run, &outcome, &counters.to_json(), now_micros());
+    // The end that is to be recorded says more than that it could not be.
     ended?;
+    recorded?;
     log::info!(
         "{}: {} documents written, {} deleted, {} refused, {} sent again; {} requests with {:.1} MB in {:.1} s",
         definition.index,

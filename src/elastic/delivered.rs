@@ -103,17 +103,17 @@ impl<'a> Progress<'a> {
         self.has_advanced = true;
     }
 
+    /// The keys, each once, of requests of which it was not known for a time whether they had been applied.
+    pub(crate) fn unknown_keys(&self) -> Vec<Key> {
+        let actions = self.batch.actions.iter().zip(&self.is_unknown);
+        actions.filter(|(_, is_unknown)| **is_unknown).map(|(action, _)| action.key.clone()).collect()
+    }
+
     pub(crate) fn finish(mut self) -> Delivered {
+        self.delivered.unknown = self.unknown_keys();
         let key = |position: usize| self.batch.actions[position].key.clone();
         self.delivered.superseded =
             self.superseded.into_iter().map(|(position, found)| (key(position), found)).collect();
-        self.delivered.unknown = self
-            .is_unknown
-            .iter()
-            .enumerate()
-            .filter(|(_, is_unknown)| **is_unknown)
-            .map(|(position, _)| key(position))
-            .collect();
         self.delivered
     }
 }

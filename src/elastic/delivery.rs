@@ -18,6 +18,7 @@ use crate::elastic::documents::get_versions;
 use crate::elastic::judge::{Answer, Verdict, judge_item, judge_request};
 use crate::elastic::response::Cause;
 use crate::error::{Error, Result};
+use crate::key::Key;
 use crate::shutdown::Shutdown;
 
 /// When nothing of a round was taken the next bodies are cut smaller, at most this many times in halves. A
@@ -54,6 +55,8 @@ pub struct Delivery {
     breaker: Breaker,
     /// The most bytes of a body, as learned from the server's 413s.
     body_max_bytes: usize,
+    /// See [`Delivery::take_unresolved`].
+    unresolved: Vec<Key>,
 }
 
 /// Why a round of requests stopped before its end.
@@ -78,6 +81,7 @@ impl Delivery {
             attempt: format!("cannot write to {}", settings.write_alias),
             breaker: Breaker::new(settings.refusal_limit),
             body_max_bytes: settings.bulk_bytes.max(1),
+            unresolved: Vec::new(),
             settings,
         }
     }
@@ -85,12 +89,28 @@ impl Delivery {
     /// Delivers a batch; returns when every action is judged.
     ///
     /// Fails when someone has to act, when shutdown is asked for while waiting, when the server was away for
-    /// longer than the deadline, or when too much is refused; then the batch must not be acknowledged.
+    /// longer than the deadline, or when too much is refused; then the batch must not be acknowledged, and
+    /// [`Delivery::take_unresolved`] has to be asked.
     pub fn deliver(&mut self, batch: &RenderedBatch) -> Result<Delivered> {
         let mut progress = Progress::new(batch);
+        match self.send_all(&mut progress) {
+            Ok(()) => Ok(progress.finish()),
+            Err(error) => {
+                self.unresolved.extend(progress.unknown_keys());
+                Err(error)
+            }
+        }
+    }
+
+    /// The keys of failed deliveries for which a copy of a request may still be on its way.
+    pub fn take_unresolved(&mut self) -> Vec<Key> {
+        std::mem::take(&mut self.unresolved)
+    }
+
+    fn send_all(&mut self, progress: &mut Progress<'_>) -> Result<()> {
         let mut backoff = Backoff::new(self.settings.retry_deadline);
         while !progress.waiting.is_empty() {
-            let Some(pause) = self.send_round(&mut progress)? else { continue };
+            let Some(pause) = self.send_round(progress)? else { continue };
             if std::mem::take(&mut progress.has_advanced) {
                 backoff.succeeded();
                 progress.fruitless_rounds = 0;
@@ -101,16 +121,18 @@ impl Delivery {
             progress.delivered.retried_item_count += progress.waiting.len() as u64;
             backoff.wait_after(pause.error, pause.at_least, &self.settings.shutdown)?;
         }
-        if progress.malformed_count >= SYSTEMIC_MIN && progress.malformed_count == batch.actions.len() {
+        if progress.malformed_count >= SYSTEMIC_MIN
+            && progress.malformed_count == progress.batch.actions.len()
+        {
             return Err(Error::wrong(format!(
                 "{}: every document of the batch was refused as a request of its own, the last one for {}",
                 self.attempt,
-                progress.delivered.refused.last().map_or("", |refused| refused.reason.as_str())
+                progress.delivered.refused.last().map_or("", |refused| refused.error_type.as_str())
             ))
             .hint("something between pgsluice and the server, or an unknown version of it, refuses all requests"));
         }
-        self.look_up_versions(&mut progress);
-        Ok(progress.finish())
+        self.look_up_versions(progress);
+        Ok(())
     }
 
     /// Sends everything that waits, until something says that it is better to wait.
@@ -243,7 +265,7 @@ impl Delivery {
             return Err(Error::wrong(format!(
                 "{} refuses too many documents, the last one for {}",
                 self.settings.write_alias,
-                cause.story()
+                cause.story_without_values()
             ))
             .hint(
                 "correct the mapping or the definition; DEAD_LETTER_STOP sets how many refusals stop the pipeline",
@@ -284,7 +306,6 @@ mod tests {
     use crate::batch::Version;
     use crate::elastic::bulk::tests::batch;
     use crate::elastic::scripted::{Reply, Scripted};
-    use crate::key::Key;
 
     const OK: &str = r#"{"index":{"status":200}}"#;
     const BUSY: &str =
@@ -479,7 +500,20 @@ mod tests {
         let error = delivery.deliver(&batch(&["{}", "{}"])).unwrap_err();
         assert_eq!(error.exit_code(), 2);
         let story = error.story();
-        assert!(story.contains("DEAD_LETTER_STOP") && story.contains("For input string"), "{story}");
+        assert!(
+            story.contains("DEAD_LETTER_STOP") && story.contains("document_parsing_exception"),
+            "{story}"
+        );
+        assert!(!story.contains("For input string"), "{story}");
+    }
+
+    #[test]
+    fn a_delivery_that_fails_tells_what_may_still_be_under_way() {
+        let server = Scripted::start(vec![Reply::json(200, "cut"), Reply::json(401, "{}")]);
+        let mut delivery = delivery(&server);
+        assert_eq!(delivery.deliver(&batch(&["{}", "{}"])).unwrap_err().exit_code(), 2);
+        assert_eq!(keys(&delivery.take_unresolved()), ["0", "1"]);
+        assert!(delivery.take_unresolved().is_empty());
     }
 
     #[test]

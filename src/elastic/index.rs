@@ -18,11 +18,8 @@ use crate::elastic::failure::{refusal, successful};
 use crate::elastic::inspection::{
     EnsureRequest, FoundIndex, Inspected, Step, decide, inspect, write_alias_of,
 };
-use crate::elastic::mapping::{OwnershipMark, additions, creation_body, meta_with_mark};
+use crate::elastic::mapping::{OwnershipMark, additions, creation_body, meta_with_mark, section};
 use crate::error::{Error, Result};
-
-/// How often a creation is tried that meets another's index of the same second.
-const CREATION_ATTEMPTS: u32 = 3;
 
 /// An index that is ready to be written to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,20 +39,27 @@ pub struct Ensured {
 }
 
 /// The name of a generation of `alias` that begins at `now`.
-fn generation_name(alias: &str, now: DateTime<Utc>) -> String {
+pub fn generation_name(alias: &str, now: DateTime<Utc>) -> String {
     format!("{alias}-{}", now.format("%Y%m%dt%H%M%S"))
 }
 
 /// Makes sure that the alias stands for one index of ours with its write alias; creates or adopts it if need
 /// be.
 ///
-/// What an index of ours was made from is told by its mark, which the caller compares with what it expects.
-pub fn ensure_generation(client: &Client, request: &EnsureRequest<'_>) -> Result<Ensured> {
-    for _ in 0..CREATION_ATTEMPTS {
+/// `new_generation` is the name of the index if one has to be created. A caller that may be killed keeps it first and
+/// comes with the same name again: a request that outlives its sender then makes no second index. What an index of
+/// ours was made from is told by its mark, which the caller compares with what it expects.
+pub fn ensure_generation(
+    client: &Client,
+    request: &EnsureRequest<'_>,
+    new_generation: &str,
+) -> Result<Ensured> {
+    // The second time finds what another request has created under this name since the first.
+    for _ in 0..2 {
         let mut inspected = inspect(client, request.alias)?;
-        // A count knows only what a refresh has made visible: not enough to call a strange index empty.
+        // A count knows only what a refresh has made visible: not enough to call an index empty.
         if let Inspected::Found(found) = &mut inspected
-            && found.mark.is_none()
+            && (found.mark.is_none() || request.known_generation.is_none())
         {
             refresh(client, &found.generation)?;
             found.document_count = document_count(client, &found.generation)?;
@@ -72,16 +76,17 @@ pub fn ensure_generation(client: &Client, request: &EnsureRequest<'_>) -> Result
                 return Ok(ensured(*found, false));
             }
             _ => {
-                if let Some(created) = create(client, request)? {
+                if let Some(created) = create(client, request, new_generation)? {
                     return Ok(created);
                 }
             }
         }
     }
-    Err(Error::unreachable(format!(
-        "cannot create the index {}: another process creates it too",
-        request.alias
-    )))
+    let alias = request.alias;
+    Err(Error::wrong(format!(
+        "cannot create the index {new_generation}: it exists, and the alias {alias} does not point at it"
+    ))
+    .hint(format!("point the alias {alias} at it, or remove it")))
 }
 
 fn ensured(found: FoundIndex, created: bool) -> Ensured {
@@ -89,13 +94,12 @@ fn ensured(found: FoundIndex, created: bool) -> Ensured {
     Ensured { generation, write_alias, created, document_count, mark, notices }
 }
 
-/// Creates a generation with both its aliases in one request; returns nothing if another process was quicker.
-fn create(client: &Client, request: &EnsureRequest<'_>) -> Result<Option<Ensured>> {
-    let generation = generation_name(request.alias, Utc::now());
-    let write_alias = write_alias_of(&generation);
+/// Creates a generation with both its aliases in one request; returns nothing if another request was quicker.
+fn create(client: &Client, request: &EnsureRequest<'_>, generation: &str) -> Result<Option<Ensured>> {
+    let write_alias = write_alias_of(generation);
     let body = creation_body(request.index_body, request.alias, &write_alias, request.mark)?;
     let attempt = format!("cannot create the index {generation}");
-    let response = client.send(Method::PUT, &format!("/{}", path_segment(&generation)), &body, &attempt)?;
+    let response = client.send(Method::PUT, &format!("/{}", path_segment(generation)), &body, &attempt)?;
     if !response.is_success() {
         let cause = response.cause();
         // Also ours, if the first answer was lost and the request was sent to a second node.
@@ -142,13 +146,14 @@ pub fn put_mark(client: &Client, index: &str, mark: &OwnershipMark) -> Result<()
     successful(response, &attempt).map(|_| ())
 }
 
-/// Adds the fields of a definition's `mappings` to an index; the mark stays as it is.
+/// Adds the fields of `index_body`, the definition's settings and mappings, to an index; the mark stays as it is.
 ///
 /// Fails if a field that is there would have to change: no index can do that in place.
-pub fn put_mapping_additions(client: &Client, index: &str, mappings: &Map<String, Value>) -> Result<()> {
+pub fn put_mapping_additions(client: &Client, index: &str, index_body: &Map<String, Value>) -> Result<()> {
+    let mappings = section(index_body, "mappings")?;
     let found = get_mappings(client, index)?;
     let attempt = format!("cannot add the definition's fields to the index {index}");
-    let response = client.send(Method::PUT, &mapping_path(index), &additions(mappings, &found), &attempt)?;
+    let response = client.send(Method::PUT, &mapping_path(index), &additions(&mappings, &found), &attempt)?;
     if response.status == 400 {
         return Err(refusal(&response, &attempt).hint(
             "no field can change its type or analyzer in place: name another index in the definition",

@@ -126,7 +126,7 @@ fn notices(generation: &str, settings: &Map<String, Value>) -> Vec<String> {
         remembered.map_or("a time that cannot be read".to_owned(), |time| format!("{} s", time.as_secs()));
     vec![format!(
         "{generation} remembers deletions for {remembered}: a request that is delayed for longer can bring a deleted \
-         document back until the next verify; set index.gc_deletes to {} s",
+         document back until the next resync; set index.gc_deletes to {} s",
         GC_DELETES.as_secs()
     )]
 }

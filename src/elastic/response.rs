@@ -112,10 +112,28 @@ impl Cause {
         story
     }
 
+    /// The error's type, and the field where the reason names one: reasons quote values of the document, which are
+    /// nothing for a log.
+    pub(crate) fn story_without_values(&self) -> String {
+        story_without_values(&self.error_type, self.reason.as_deref().unwrap_or_default())
+    }
+
     /// The error's type and the whole reason.
     pub(crate) fn story(&self) -> String {
         format!("{}: {}", self.error_type, self.reason_story())
     }
+}
+
+/// What a log may tell of a refusal: its type, and the field where `reason` names one in a way that both servers have.
+pub(crate) fn story_without_values(error_type: &str, reason: &str) -> String {
+    // "failed to parse field [rating] of type [float] in document with id 'x'. Preview of field's value: 'y'",
+    // "mapping set to strict, dynamic introduction of [year] within [_doc] is not allowed".
+    const BEFORE_THE_FIELD: [&str; 2] = ["failed to parse field [", "dynamic introduction of ["];
+    let field = BEFORE_THE_FIELD
+        .iter()
+        .find_map(|before| Some(reason.split_once(before)?.1.split_once(']')?.0))
+        .filter(|field| !field.is_empty());
+    field.map_or_else(|| error_type.to_owned(), |field| format!("{error_type} at the field {field}"))
 }
 
 /// What became of one action of a bulk request.
@@ -190,6 +208,25 @@ mod tests {
         );
         let long = Cause { error_type: "x".to_owned(), reason: Some("я".repeat(5000)), caused_by: None };
         assert!(long.reason_story().len() <= REASON_MAX_BYTES + 3);
+    }
+
+    #[test]
+    fn the_story_for_a_log_has_the_field_and_no_value() {
+        for (reason, story) in [
+            (
+                "[1:9] failed to parse field [rating] of type [float] in document with id 'x'. Preview of field's \
+                 value: 'secret'",
+                "t at the field rating",
+            ),
+            (
+                "[1:2] mapping set to strict, dynamic introduction of [year] within [_doc] is not allowed",
+                "t at the field year",
+            ),
+            ("failed to parse date field [secret] with format [x]", "t"),
+            ("", "t"),
+        ] {
+            assert_eq!(story_without_values("t", reason), story);
+        }
     }
 
     #[test]

@@ -101,6 +101,13 @@ impl Extractor<'_> {
         let server_restarted = match &kept_identity(self.store)? {
             Some(kept) => {
                 source.identity().must_continue(kept)?;
+                if source.identity().is_branched_since(kept) {
+                    log::warn!(
+                        "PostgreSQL is on timeline {} now, as after a failover or a restore: if it lost rows on the way, \
+                         `pgsluice resync` takes them out of the index",
+                        source.identity().timeline
+                    );
+                }
                 source.identity().is_restarted_since(kept)
             }
             None => false,

@@ -3,8 +3,8 @@
 use crossbeam_channel::Receiver;
 
 use crate::document::RenderedBatch;
-use crate::elastic::Delivery;
-use crate::error::Result;
+use crate::elastic::{Delivery, story_without_values};
+use crate::error::{Kind, Result};
 use crate::key::Key;
 use crate::metrics::Counters;
 use crate::pipeline::clock::now_micros;
@@ -19,6 +19,7 @@ const UNKNOWN_DUE_AFTER_MICROS: i64 = 11 * 60 * 1_000_000;
 pub(super) struct Loader<'a> {
     pub(super) delivery: Delivery,
     pub(super) index: &'a str,
+    pub(super) generation: &'a str,
     pub(super) store: &'a Store,
     pub(super) counters: &'a Counters,
     pub(super) dead_letter_max: usize,
@@ -32,11 +33,23 @@ impl Loader<'_> {
             match self.deliver(&batch) {
                 Ok(()) => {}
                 // What is not acknowledged stays in the state: shutdown does not wait for a server that is away.
-                Err(error) if error.kind() == crate::error::Kind::Interrupted => return Ok(()),
-                Err(error) => return Err(error.while_doing(format!("cannot deliver batch {}", batch.number))),
+                Err(error) => {
+                    self.keep_unresolved()?;
+                    if error.kind() == Kind::Interrupted {
+                        return Ok(());
+                    }
+                    return Err(error.while_doing(format!("cannot deliver batch {}", batch.number)));
+                }
             }
         }
         Ok(())
+    }
+
+    /// The batch goes back and is delivered anew; a copy of what was sent may come in after that.
+    fn keep_unresolved(&mut self) -> Result<()> {
+        let now = now_micros();
+        let keys = self.delivery.take_unresolved();
+        self.store.record_stale(self.generation, &keys, now + UNKNOWN_DUE_AFTER_MICROS, now)
     }
 
     fn deliver(&mut self, batch: &RenderedBatch) -> Result<()> {
@@ -73,11 +86,10 @@ impl Loader<'_> {
         let superseded: Vec<Key> = delivered.superseded.into_iter().map(|(key, _)| key).collect();
         for letter in refused.iter().take(3) {
             log::warn!(
-                "{}: document {} refused: {}: {}",
+                "{}: document {} refused: {}, see `pgsluice dead-letters list`",
                 self.index,
                 letter.key,
-                letter.error_type,
-                letter.reason
+                story_without_values(&letter.error_type, &letter.reason)
             );
         }
         if refused.len() > 3 {

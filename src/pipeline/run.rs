@@ -98,9 +98,10 @@ impl Pipeline<'_> {
     pub fn run(&self) -> Result<()> {
         let mut backoff = Backoff::new(self.settings.retry_deadline(self.mode));
         loop {
-            self.store.return_in_flight(self.generation, now_micros())?;
             let applied_before = self.counters.indexed.get() + self.counters.deleted.get();
-            match self.run_workers() {
+            // A state that cannot be written, as on a full disk, is waited for like a server that is away.
+            let returned = self.store.return_in_flight(self.generation, now_micros());
+            match returned.and_then(|_| self.run_workers()) {
                 Ok(()) => return Ok(()),
                 Err(error) => {
                     if self.counters.indexed.get() + self.counters.deleted.get() > applied_before {
@@ -156,6 +157,7 @@ impl Pipeline<'_> {
                 shutdown: self.shutdown.clone(),
             }),
             index: &self.definition.index,
+            generation: self.generation,
             store: self.store,
             counters: self.counters,
             dead_letter_max: self.settings.dead_letter_max,

@@ -4,11 +4,13 @@
 //! The index is made before the state knows of it. Should the process end between the two, the next start finds an
 //! index with our mark that the state does not know, which is the same as a lost state: it is loaded again in full.
 
+use chrono::Utc;
+
 use crate::backoff::Backoff;
 use crate::definition::Definition;
 use crate::elastic::{
-    Client, EnsureRequest, Ensured, MARK_FORMAT, OwnershipMark, ensure_generation, put_mapping_additions,
-    put_mark,
+    Client, EnsureRequest, Ensured, MARK_FORMAT, OwnershipMark, ensure_generation, generation_name,
+    put_mapping_additions, put_mark,
 };
 use crate::error::{Error, Result};
 use crate::pipeline::clock::now_micros;
@@ -48,6 +50,9 @@ pub struct Target {
     /// About how many documents a full load is going to write; none when no full load is under way or the planner
     /// does not know.
     pub expected: Option<u64>,
+    /// What its full load leaves out: rows of which the root cursor is older, in microseconds since 1970. As it was
+    /// when the load began: a load that goes on under another setting would leave a hole.
+    pub initial_timestamp: Option<i64>,
 }
 
 impl Start<'_> {
@@ -94,6 +99,7 @@ impl Start<'_> {
                 adopt: self.adopt,
                 known_generation: known.as_ref().filter(|_| !self.resync).map(|known| known.name.as_str()),
             },
+            &self.new_generation(known.as_ref())?,
         )?;
         for notice in &ensured.notices {
             log::warn!("{notice}");
@@ -107,11 +113,37 @@ impl Start<'_> {
         }
         log::info!("{}: writing to {}", self.definition.index, ensured.generation);
         let is_loading = self.store.full_load(&ensured.generation)?.is_some_and(|load| !load.finished);
+        let initial_timestamp = self.kept_initial_timestamp(&ensured.generation)?;
+        if is_loading && initial_timestamp != self.settings.source_limits.initial_timestamp {
+            log::warn!(
+                "{}: the full load goes on with the INITIAL_TIMESTAMP that it began with; for another one, run \
+                 `pgsluice resync`",
+                self.definition.index
+            );
+        }
         Ok(Target {
             generation: ensured.generation,
             write_alias: ensured.write_alias,
             expected: source.plan().root.row_estimate.filter(|_| is_loading),
+            initial_timestamp,
         })
+    }
+
+    /// The name for an index, if one has to be created: kept before it is, so that after a kill the creation that is
+    /// still on its way and the one of the next start are the same.
+    fn new_generation(&self, known: Option<&GenerationRecord>) -> Result<String> {
+        let name = generation_name(&self.definition.index, Utc::now());
+        if known.is_some() && !self.resync {
+            return Ok(name);
+        }
+        let place = format!("new_generation/{}", self.definition.index);
+        if let Some(kept) = self.store.meta(&place)?
+            && known.is_none_or(|known| known.name != kept)
+        {
+            return Ok(kept);
+        }
+        self.store.set_meta(&place, &name)?;
+        Ok(name)
     }
 
     /// Refuses to go on with a state that belongs to another database or another definition.
@@ -156,8 +188,26 @@ impl Start<'_> {
         Ok(())
     }
 
+    fn kept_initial_timestamp(&self, generation: &str) -> Result<Option<i64>> {
+        let place = initial_timestamp_place(generation);
+        let kept = self.store.meta(&place)?.filter(|kept| !kept.is_empty());
+        kept.map(|kept| {
+            kept.parse().map_err(|error| {
+                Error::wrong(format!("{place} of the state cannot be read"))
+                    .because(error)
+                    .hint("run `pgsluice resync`")
+            })
+        })
+        .transpose()
+    }
+
     fn begin_full_load(&self, ensured: &Ensured, identity: &SourceIdentity) -> Result<()> {
         let may_hold_extras = ensured.document_count > 0;
+        let initial = self.settings.source_limits.initial_timestamp;
+        self.store.set_meta(
+            &initial_timestamp_place(&ensured.generation),
+            &initial.map_or_else(String::new, |micros| micros.to_string()),
+        )?;
         self.store.begin_generation(
             &GenerationRecord {
                 name: ensured.generation.clone(),
@@ -179,6 +229,10 @@ impl Start<'_> {
         );
         Ok(())
     }
+}
+
+fn initial_timestamp_place(generation: &str) -> String {
+    format!("initial_timestamp/{generation}")
 }
 
 fn definition_changed(attempt: &str) -> Error {

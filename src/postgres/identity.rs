@@ -15,7 +15,8 @@ pub struct SourceIdentity {
     pub database_oid: u32,
     /// The cluster's timeline.
     pub timeline: u32,
-    /// The position in the write-ahead log, in bytes.
+    /// The position in the write-ahead log up to which it is on disk, in bytes: a crash of the server may lose what
+    /// lies behind it, and is no restore.
     pub wal_position: u64,
     /// When the server process began, as its own text.
     pub postmaster_start: String,
@@ -33,7 +34,7 @@ impl SourceIdentity {
                         case when pg_is_in_recovery() then c.timeline_id
                              else ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::int end,
                         (case when pg_is_in_recovery() then pg_last_wal_replay_lsn()
-                              else pg_current_wal_insert_lsn() end - '0/0'::pg_lsn)::text,
+                              else pg_current_wal_flush_lsn() end - '0/0'::pg_lsn)::text,
                         pg_postmaster_start_time()::text,
                         pg_is_in_recovery()
                    from pg_control_system() s, pg_control_checkpoint() c, pg_database d
@@ -77,15 +78,22 @@ impl SourceIdentity {
             ))
             .hint(cure));
         }
-        // A standby that is promoted or replayed to an older point is behind what was already read.
-        if self.wal_position < kept.wal_position && self.timeline == kept.timeline && !self.is_standby {
+        // Also after a failover: what the old primary had and the new one lacks may be in the index. A standby may
+        // just be behind.
+        if self.wal_position < kept.wal_position && !self.is_standby {
             return Err(Error::wrong(format!(
-                "the database went back in time, as after a restore: its log is at {}, the state has read up to {}",
+                "the database went back in time, as after a restore or a failover that lost data: its log is at {}, the \
+                 state has read up to {}",
                 self.wal_position, kept.wal_position
             ))
             .hint(cure));
         }
         Ok(())
+    }
+
+    /// Whether the history branched since `kept`, as after a failover or a restore to a point in time.
+    pub fn is_branched_since(&self, kept: &Self) -> bool {
+        self.timeline != kept.timeline
     }
 
     /// Whether the server was restarted or failed over since `kept`: its clock and transaction ids may have jumped.
@@ -117,11 +125,15 @@ mod tests {
             SourceIdentity { system_identifier: "8".to_owned(), ..identity() },
             SourceIdentity { database_oid: 6, ..identity() },
             SourceIdentity { wal_position: 99, ..identity() },
+            SourceIdentity { wal_position: 99, timeline: 2, ..identity() },
         ];
         for other in others {
             let error = other.must_continue(&kept).unwrap_err();
             assert!(error.story().contains("pgsluice resync"), "{}", error.story());
         }
+        assert!(
+            SourceIdentity { wal_position: 99, is_standby: true, ..identity() }.must_continue(&kept).is_ok()
+        );
         assert!(SourceIdentity { wal_position: 200, ..identity() }.must_continue(&kept).is_ok());
     }
 }

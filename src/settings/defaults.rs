@@ -40,7 +40,7 @@ pub const DEFAULT_STATEMENT_TIMEOUT: Duration = Duration::from_secs(300);
 pub const DEFAULT_SEEN_MAX: usize = 200_000;
 
 /// Stale keys in the state: some hundred megabytes of SQLite at most.
-pub const DEFAULT_STALE_KEYS_MAX: u64 = 5_000_000;
+pub const DEFAULT_STALE_KEYS_MAX: u64 = 1_000_000;
 
 /// Dead letters in the state: more than anyone reads.
 pub const DEFAULT_DEAD_LETTER_MAX: usize = 10_000;

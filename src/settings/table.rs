@@ -1,4 +1,4 @@
-//! The table of all settings: what `--help` prints and `.env.example` lists.
+//! The table of all settings: what `.env.example` and the README list.
 
 /// One setting as an operator sees it.
 #[derive(Clone, Copy, Debug)]
@@ -82,7 +82,7 @@ pub const SETTINGS: &[Setting] = &[
         "File of certificates that the index server's own is verified by; unset: the system's",
     ),
     plain("ELASTIC_TIMEOUT", "60", "seconds", "How long one request to the index server may take"),
-    plain("DEFINITION", "", "", "Definition files, separated by commas; unset: the built-in movies"),
+    plain("DEFINITION", "", "", "Definition file; unset: the built-in movies"),
     plain("STORAGE_SUBDIR", "state", "", "Directory of the state"),
     plain("CHUNK_SIZE", "2000", "rows", "The most root rows of a batch"),
     plain("BATCH_BYTES", "16MiB", "bytes", "The most bytes of the rows of a batch"),
@@ -100,7 +100,7 @@ pub const SETTINGS: &[Setting] = &[
     plain("RETRY_DEADLINE", "300", "seconds", "How long `once` waits for a server that is away"),
     plain("STATEMENT_TIMEOUT", "300", "seconds", "How long one statement on the source may take"),
     plain("SEEN_MAX", "200000", "rows", "How many delivered rows a cursor feed remembers, to save work"),
-    plain("STALE_KEYS_MAX", "5000000", "keys", "How many stale keys are kept; polling pauses at this number"),
+    plain("STALE_KEYS_MAX", "1000000", "keys", "How many stale keys are kept; polling pauses at this number"),
     plain("DEAD_LETTER_MAX", "10000", "documents", "How many dead letters are kept with their documents"),
     plain("DEAD_LETTER_STOP", "1000", "documents", "How many refusals in a row stop the pipeline"),
     plain(
@@ -141,6 +141,27 @@ mod tests {
         let example = include_str!("../../.env.example");
         if example != env_example() {
             panic!(".env.example disagrees with the table of settings, it should be:\n{}", env_example());
+        }
+    }
+
+    fn readme_table() -> String {
+        let mut text = String::from("| setting | default | meaning |\n| --- | --- | --- |\n");
+        for setting in SETTINGS {
+            let default =
+                if setting.default.is_empty() { String::new() } else { format!("`{}`", setting.default) };
+            text.push_str(&format!("| `{}` | {default} | {} |\n", setting.name, setting.explanation()));
+        }
+        text
+    }
+
+    #[test]
+    fn the_readme_lists_every_setting_with_its_default() {
+        let readme = include_str!("../../README.md");
+        if !readme.contains(&readme_table()) {
+            panic!(
+                "the README disagrees with the table of settings, its table should be:\n{}",
+                readme_table()
+            );
         }
     }
 

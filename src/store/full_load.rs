@@ -47,9 +47,8 @@ pub struct FullLoad {
 
 impl Store {
     /// Begins a full load unless the generation has one, finished or not; returns whether it was begun.
-    ///
-    /// Set the checkpoints before. What was begun outlives a power cut.
-    pub fn begin_full_load(
+    #[cfg(test)]
+    pub(super) fn begin_full_load(
         &self,
         generation: &str,
         purpose: Purpose,

@@ -9,6 +9,7 @@
 
 mod harness;
 
+mod disk_full;
 mod full_load;
 mod incremental;
 mod late_commits;

@@ -23,8 +23,10 @@ pub struct Asked {
     pub authorization: Option<String>,
     /// The body; empty where the answer came before it was read.
     pub body: String,
-    /// How long the body says it is.
+    /// How long the body is, by the head.
     pub body_bytes: usize,
+    /// Whether the client waits to be told to send the body.
+    pub waits_for_100: bool,
     pub at: Instant,
 }
 
@@ -156,6 +158,9 @@ fn serve(stream: &TcpStream, shared: &Shared) -> std::io::Result<()> {
             answer(stream, 413, "connection: close\r\n", b"")?;
             return stream.shutdown(Shutdown::Both);
         }
+        if asked.waits_for_100 {
+            write!(&*stream, "HTTP/1.1 100 Continue\r\n\r\n")?;
+        }
         let mut body = vec![0; asked.body_bytes];
         reader.read_exact(&mut body)?;
         asked.body = String::from_utf8_lossy(&body).into_owned();
@@ -197,7 +202,7 @@ fn read_head(reader: &mut impl BufRead) -> std::io::Result<Option<(Asked, Option
     }
     let mut words = line.split_whitespace().map(str::to_owned);
     let (method, path) = (words.next().unwrap(), words.next().unwrap());
-    let (mut authorization, mut content_type, mut body_bytes) = (None, None, 0);
+    let (mut authorization, mut content_type, mut body_bytes, mut waits_for_100) = (None, None, 0, false);
     loop {
         let mut line = String::new();
         reader.read_line(&mut line)?;
@@ -206,11 +211,13 @@ fn read_head(reader: &mut impl BufRead) -> std::io::Result<Option<(Asked, Option
             "authorization" => authorization = Some(value.to_owned()),
             "content-type" => content_type = Some(value.to_owned()),
             "content-length" => body_bytes = value.parse().unwrap(),
+            "expect" => waits_for_100 = value == "100-continue",
             "transfer-encoding" => panic!("the program knows the length of what it sends"),
             _ => {}
         }
     }
-    let asked = Asked { method, path, authorization, body: String::new(), body_bytes, at: Instant::now() };
+    let (body, at) = (String::new(), Instant::now());
+    let asked = Asked { method, path, authorization, body, body_bytes, waits_for_100, at };
     Ok(Some((asked, content_type)))
 }
 
