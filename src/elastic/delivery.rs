@@ -163,6 +163,8 @@ impl Delivery {
             path: &self.bulk_path,
             body: RequestBody::NdJson(&body),
             is_repeatable: false,
+            // It costs a round trip, so only when an answer to the batch was lost, which may have been a 413.
+            asks_first: progress.was_cut_off,
         };
         let mut was_sent = true;
         let (answer, at_least) = match self.settings.client.attempt(&request) {
@@ -175,7 +177,10 @@ impl Delivery {
                 was_sent = false;
                 (Answer::Busy(failure.error), None)
             }
-            Err(failure) => (Answer::Unknown(failure.error), None),
+            Err(failure) => {
+                progress.was_cut_off = true;
+                (Answer::Unknown(failure.error), None)
+            }
         };
         match answer {
             Answer::Items(items) => {
@@ -185,7 +190,9 @@ impl Delivery {
                     match judge_item(kind, item, &self.attempt) {
                         Verdict::Applied => self.applied(position, progress),
                         Verdict::Superseded(found) => progress.superseded(position, found),
-                        Verdict::Refused(cause) => self.refused(position, &cause, progress)?,
+                        Verdict::Unbeatable(cause) | Verdict::Refused(cause) => {
+                            self.refused(position, &cause, progress)?;
+                        }
                         Verdict::Stop(error) => return Err(error),
                         Verdict::Retry(error) => {
                             progress.waiting.push(position);
