@@ -278,7 +278,7 @@ fn a_document_that_nothing_can_overwrite_harms_only_itself() {
     assert_eq!(dead_letters(&program)[0]["error_type"], "version_conflict_engine_exception");
     // The others go on.
     database.execute("update thing set number = number + 1000, changed = now() where id <> 't00007'");
-    program.once();
+    once_with_refusals(&program);
     assert_eq!(index.document("t00008").unwrap()["number"], 2008);
 }
 
