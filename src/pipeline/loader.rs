@@ -49,7 +49,9 @@ impl Loader<'_> {
     fn keep_unresolved(&mut self) -> Result<()> {
         let now = now_micros();
         let keys = self.delivery.take_unresolved();
-        self.store.record_stale(self.generation, &keys, now + UNKNOWN_DUE_AFTER_MICROS, now)
+        self.store.record_stale(self.generation, &keys, now + UNKNOWN_DUE_AFTER_MICROS, now)?;
+        // Some of these are dead letters of batches acknowledged before it was clear that nothing is taken.
+        self.store.record_stale(self.generation, &self.delivery.take_refused_by_all(), 0, now)
     }
 
     fn deliver(&mut self, batch: &RenderedBatch) -> Result<()> {
