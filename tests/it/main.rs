@@ -9,6 +9,8 @@
 
 mod harness;
 
+mod breaker;
+mod dead_letters;
 mod disk_full;
 mod full_load;
 mod incremental;
