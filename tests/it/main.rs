@@ -14,6 +14,7 @@ mod dead_letters;
 mod disk_full;
 mod full_load;
 mod incremental;
+mod index_ownership;
 mod late_commits;
 mod outages;
 mod refusals;
