@@ -19,3 +19,4 @@ mod late_commits;
 mod outages;
 mod refusals;
 mod restarts;
+mod servers;

@@ -44,6 +44,8 @@ pub enum Deed {
     Pass,
     /// Answer for the server, which never sees it: status, headers (each with its line end), body.
     Answer(u16, String, String),
+    /// Keep silent; the server never sees it.
+    Silence,
     /// Hang up; the server never sees it.
     HangUp,
     /// Pass it on and answer something else.
@@ -167,6 +169,11 @@ fn serve(stream: &TcpStream, shared: &Shared) -> std::io::Result<()> {
         let deed = (shared.rule.lock().unwrap())(&asked);
         shared.asked.lock().unwrap().push(asked.clone());
         match deed {
+            Deed::Silence => {
+                // Until the client hangs up.
+                let _ = reader.read_line(&mut String::new());
+                return Ok(());
+            }
             Deed::HangUp => return stream.shutdown(Shutdown::Both),
             Deed::Answer(status, headers, body) => answer(stream, status, &headers, body.as_bytes())?,
             Deed::Pass => {
