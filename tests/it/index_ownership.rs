@@ -167,6 +167,40 @@ fn an_alias_that_was_removed_or_points_elsewhere_is_refused_and_nothing_written(
     is_in_sync(&database, &index);
 }
 
+#[test]
+fn aliases_that_are_moved_under_a_run_stop_it() {
+    let database = things_database("moved_run", 20);
+    let index = Index::new("moved_run");
+    let program = things_program(&database, &index, &things_mapping());
+    program.once();
+    let generation = index.generation();
+    let write_alias = format!("{generation}-write");
+    let other = format!("{}-other", index.alias);
+    must(&index, "PUT", &other, &json!({}));
+    for (moved, text) in [
+        (&index.alias, format!("is the index {other}")),
+        (&write_alias, format!("the alias {write_alias} points at {other}")),
+    ] {
+        let mut running = program.run();
+        let point = |from: &str, to: &str| {
+            let remove = json!({ "remove": { "index": from, "alias": moved } });
+            let add = json!({ "add": { "index": to, "alias": moved } });
+            must(&index, "POST", "_aliases", &json!({ "actions": [remove, add] }));
+        };
+        point(&generation, &other);
+        let mut number = 0;
+        wait_until(Duration::from_secs(30), "the run has ended", || {
+            number += 1;
+            change(&database, number);
+            !running.is_running()
+        });
+        running.finish().assert_failed(2, &text);
+        point(&other, &generation);
+        program.once();
+        is_in_sync(&database, &index);
+    }
+}
+
 /// An index of someone else under our alias's name, with a document.
 fn strange_index(index: &Index, body: &Value) -> Value {
     must(index, "PUT", &index.alias, body);
@@ -293,7 +327,7 @@ fn a_mark_of_a_newer_version_is_refused() {
 }
 
 #[test]
-fn an_alias_name_that_is_taken_by_a_template_or_a_data_stream_is_no_trap() {
+fn a_template_of_the_server_is_no_trap() {
     let database = things_database("template", 10);
     let index = Index::new("template");
     // A template that would add a field and an alias to what is created under this name.
