@@ -103,6 +103,7 @@ fn next_page(client: &Client, scroll_id: &str, attempt: &str) -> Result<Page> {
         path: &format!("/_search/scroll?{FILTER}"),
         body: RequestBody::Json(&body),
         is_repeatable: false,
+        asks_first: false,
     };
     let response = client.call(&request).map_err(|error| error.while_doing(attempt))?;
     if response.status == 404 {

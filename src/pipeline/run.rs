@@ -9,7 +9,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use crate::backoff::Backoff;
 use crate::definition::Definition;
 use crate::document::RenderedBatch;
-use crate::elastic::{Client, Delivery, DeliverySettings};
+use crate::elastic::{AliasWatch, Client, Delivery, DeliverySettings};
 use crate::error::{Error, Kind, Result};
 use crate::metrics::Counters;
 use crate::pipeline::clock::now_micros;
@@ -156,6 +156,7 @@ impl Pipeline<'_> {
                 refusal_limit: self.settings.dead_letter_stop,
                 shutdown: self.shutdown.clone(),
             }),
+            aliases: AliasWatch::new(self.client.clone(), &self.definition.index, self.generation),
             index: &self.definition.index,
             generation: self.generation,
             store: self.store,

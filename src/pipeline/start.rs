@@ -87,6 +87,8 @@ impl Start<'_> {
                 .hint("name root.cursor in the definition, or unset INITIAL_TIMESTAMP"));
             }
         }
+        // What is no index server, or too old a one, may answer requests in ways that look like a passing trouble.
+        self.client.server_info()?;
         let mark = OwnershipMark {
             format: MARK_FORMAT,
             definition_hash: self.definition.hash.clone(),
