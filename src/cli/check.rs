@@ -170,6 +170,7 @@ fn look_at_index(
         mark: &mark,
         adopt: false,
         known_generation: None,
+        recreate: false,
     };
     let step = decide(&inspected, &request)?;
     if let Inspected::Found(found) = &inspected {

@@ -10,7 +10,7 @@ use crate::elastic::client::{Client, path_segment};
 use crate::elastic::documents::document_count;
 use crate::elastic::index_settings::{GC_DELETES, IndexSettings};
 use crate::elastic::mapping::{OwnershipMark, misfits, read_mark, section};
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 
 /// How long an alias may lead elsewhere unnoticed: two small requests every five seconds are nothing beside the bulks.
 const WATCH_INTERVAL: Duration = Duration::from_secs(5);
@@ -30,6 +30,8 @@ pub struct EnsureRequest<'a> {
     pub adopt: bool,
     /// The generation that the state remembers.
     pub known_generation: Option<&'a str>,
+    /// Whether an index is made anew if the one that the state remembers is gone.
+    pub recreate: bool,
 }
 
 /// What stands under an alias.
@@ -137,11 +139,12 @@ fn notices(generation: &str, settings: &Map<String, Value>) -> Vec<String> {
 
 /// Says what has to be done with what was found, or why it cannot be used; changes nothing.
 pub fn decide(inspected: &Inspected, request: &EnsureRequest<'_>) -> Result<Step> {
-    let EnsureRequest { alias, index_body, mark: _, adopt, known_generation } = *request;
+    let EnsureRequest { alias, index_body, mark: _, adopt, known_generation, recreate } = *request;
     let found = match inspected {
         Inspected::Missing => {
             return match known_generation {
                 None => Ok(Step::Create),
+                Some(_) if recreate => Ok(Step::Create),
                 Some(known) => Err(alias_is_gone(alias, known)),
             };
         }
@@ -184,8 +187,11 @@ pub fn decide(inspected: &Inspected, request: &EnsureRequest<'_>) -> Result<Step
 }
 
 fn alias_is_gone(alias: &str, known: &str) -> Error {
-    Error::wrong(format!("{alias} is gone; this state has loaded the index {known} behind it"))
-        .hint(RESYNC_CURE)
+    Error::new(
+        Kind::IndexMissing,
+        format!("{alias} is gone; this state has loaded the index {known} behind it"),
+    )
+    .hint(RESYNC_CURE)
 }
 
 fn alias_is_elsewhere(alias: &str, found: &str, known: &str) -> Error {
@@ -294,6 +300,7 @@ mod tests {
                 mark: &mark_of_test(),
                 adopt,
                 known_generation,
+                recreate: false,
             },
         )
     }

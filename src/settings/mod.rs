@@ -95,6 +95,8 @@ pub struct Settings {
     pub dead_letter_stop: u64,
     /// The first load takes root rows whose cursor is at or after this instant, in microseconds since 1970.
     pub initial_timestamp: Option<i64>,
+    /// Whether an index that is gone is made anew and loaded in full, instead of ending with an error.
+    pub rebuild_missing_index: bool,
     /// How the log is written.
     pub log_format: LogFormat,
     /// What the operator should know, though nothing is wrong.
@@ -121,6 +123,7 @@ struct Raw {
     dead_letter_max: Option<String>,
     dead_letter_stop: Option<String>,
     initial_timestamp: Option<String>,
+    on_index_missing: Option<String>,
     log_format: Option<String>,
 }
 
@@ -167,6 +170,7 @@ impl Settings {
             dead_letter_max,
             dead_letter_stop,
             initial_timestamp,
+            on_index_missing,
             log_format,
         } = read_raw(&known, "")?;
 
@@ -256,6 +260,12 @@ impl Settings {
             ),
             initial_timestamp: problems
                 .take("INITIAL_TIMESTAMP", initial_timestamp, None, |text| instant(text).map(Some)),
+            rebuild_missing_index: problems.take(
+                "ON_INDEX_MISSING",
+                on_index_missing,
+                false,
+                on_index_missing_named,
+            ),
             log_format: problems.take("LOG_FORMAT", log_format, LogFormat::Text, log_format_named),
             source,
             elastic,
@@ -297,6 +307,14 @@ fn skew(text: &str, allowed: std::ops::RangeInclusive<Duration>) -> Result<Durat
         );
     }
     seconds(allowed)(text)
+}
+
+fn on_index_missing_named(text: &str) -> Result<bool, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "stop" => Ok(false),
+        "rebuild" => Ok(true),
+        _ => Err("write stop or rebuild".to_owned()),
+    }
 }
 
 fn log_format_named(text: &str) -> Result<LogFormat, String> {

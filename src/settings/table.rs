@@ -109,6 +109,12 @@ pub const SETTINGS: &[Setting] = &[
         "",
         "The first load takes rows at or after it: RFC 3339 or epoch seconds; unset: all",
     ),
+    plain(
+        "ON_INDEX_MISSING",
+        "stop",
+        "",
+        "What to do when the index or its alias was deleted: stop with an error, or rebuild it with a full load",
+    ),
     plain("LOG_FORMAT", "text", "", "text or json"),
 ];
 

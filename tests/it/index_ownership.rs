@@ -114,6 +114,29 @@ fn an_index_deleted_under_a_run_stops_it_and_is_not_made_anew_by_a_bulk() {
 }
 
 #[test]
+fn an_index_deleted_under_a_run_is_made_anew_where_the_settings_say_so() {
+    for server in [Server::Elasticsearch, Server::OpenSearch] {
+        let database = things_database("rebuilt", 50);
+        let index = Index::on(server, "rebuilt");
+        let mut program = things_program(&database, &index, &things_mapping());
+        program.set("ON_INDEX_MISSING", "rebuild");
+        let running = program.run();
+        let first = index.generation();
+        must(&index, "DELETE", &first, &Value::Null);
+        change(&database, 7);
+        running.wait_for_log("ON_INDEX_MISSING=rebuild");
+        let mut client = database.connect();
+        index.wait_for(Duration::from_secs(30), || things_documents(&mut client));
+        assert_ne!(index.generation(), first);
+        assert_eq!(running.terminate().code, 0);
+        // Also while nothing runs.
+        must(&index, "DELETE", &index.generation(), &Value::Null);
+        program.once();
+        is_in_sync(&database, &index);
+    }
+}
+
+#[test]
 fn a_write_alias_that_is_gone_stops_a_run_and_a_start_makes_it_again() {
     let database = things_database("write_alias", 50);
     let index = Index::new("write_alias");
