@@ -3,6 +3,7 @@
 mod arguments;
 mod check;
 mod dead_letters;
+mod layout;
 mod logging;
 mod output;
 mod preview;
@@ -15,7 +16,7 @@ use clap::Parser;
 
 use crate::cli::arguments::{Arguments, Command};
 use crate::error::Result;
-use crate::settings::Settings;
+use crate::settings::{LogFormat, Settings};
 
 /// Runs the command that the command line names and returns the exit code of the process.
 ///
@@ -33,7 +34,7 @@ pub fn main() -> u8 {
     match run(&arguments) {
         Ok(exit_code) => exit_code,
         Err(error) => {
-            logging::start_quietly(arguments.log_format);
+            logging::start_quietly(arguments.log_format.or_else(LogFormat::of_environment));
             log::error!("{}", error.story());
             error.exit_code()
         }

@@ -3,9 +3,10 @@
 use serde_json::Value;
 
 use crate::batch::{Batch, BatchNumber, KeyRange, Version, Work};
-use crate::cli::{output, target};
+use crate::cli::{layout, output, target};
+use crate::definition::Definition;
 use crate::document::{ActionKind, RenderedBatch};
-use crate::elastic::{Client, get_documents};
+use crate::elastic::{Client, Inspected, get_documents, inspect};
 use crate::error::{Error, Result};
 use crate::key::Key;
 use crate::postgres::Source;
@@ -24,7 +25,9 @@ pub(super) fn preview(settings: &Settings, keys: &[String], diff: bool) -> Resul
     let work = if keys.is_empty() {
         Work::Range(KeyRange { low: None, high: source.cut_range(None, SHOWN)? })
     } else {
-        Work::Keys(keys.iter().map(|key| Key::from_encoded(key.as_str())).collect())
+        let keys: Vec<Key> = keys.iter().map(|key| Key::from_encoded(key.as_str())).collect();
+        must_be_possible(&mut source, &definition, &keys)?;
+        Work::Keys(keys)
     };
     let read = source.read(Batch { number: BatchNumber(0), work, attempt_count: 0 }, Version(0))?;
     if !read.unread.is_empty() {
@@ -41,7 +44,7 @@ pub(super) fn preview(settings: &Settings, keys: &[String], diff: bool) -> Resul
     }
     for action in &rendered.actions {
         match action.kind {
-            ActionKind::Index => output::line(&pretty(&rendered.body[action.document.clone()]))?,
+            ActionKind::Index => output::line(&pretty(&rendered.body[action.document.clone()])?)?,
             ActionKind::Delete => {
                 output::line(&format!("{}: no row, the document would be deleted", action.key))?;
             }
@@ -50,16 +53,32 @@ pub(super) fn preview(settings: &Settings, keys: &[String], diff: bool) -> Resul
     Ok(0)
 }
 
+/// Refuses what is no key of the root table at all: a slip of the hand must not look like a row that is gone.
+fn must_be_possible(source: &mut Source, definition: &Definition, keys: &[Key]) -> Result<()> {
+    let impossible = source.impossible_keys(keys)?;
+    if impossible.is_empty() {
+        return Ok(());
+    }
+    let written: Vec<String> = impossible.iter().map(|key| format!("{:?}", key.as_str())).collect();
+    let table = &definition.root.table;
+    Err(Error::wrong(format!("{} cannot be a key of {table}", written.join(", ")))
+        .hint(format!("its key is: {}", source.root_key_description())))
+}
+
 fn show_differences(client: &Client, index: &str, rendered: &RenderedBatch) -> Result<u8> {
     let ids: Vec<String> = rendered.actions.iter().map(|action| action.key.document_id()).collect();
-    let found = get_documents(client, index, &ids)?;
+    // Before the first load everything is missing.
+    let found = match inspect(client, index)? {
+        Inspected::Missing => ids.iter().map(|_| None).collect(),
+        _ => get_documents(client, index, &ids)?,
+    };
     let mut exit_code = 0;
     for (action, found) in rendered.actions.iter().zip(found) {
         let key = &action.key;
         let is_index = action.kind == ActionKind::Index;
         let document = &rendered.body[action.document.clone()];
         match found {
-            None if is_index => output::line(&format!("{key}: missing in the index\n{}", pretty(document)))?,
+            None if is_index => output::line(&format!("{key}: missing in the index\n{}", pretty(document)?))?,
             None => {
                 output::line(&format!("{key}: neither a row nor a document"))?;
                 continue;
@@ -99,84 +118,13 @@ fn show_fields(ours: &Value, theirs: &Value) -> Result<()> {
     Ok(())
 }
 
-/// Lays a JSON text out over several lines; every value stays byte for byte as it would be sent.
-///
-/// A parser would read numbers as floats, and show fewer digits than are sent.
-fn pretty(document: &[u8]) -> String {
-    let text = String::from_utf8_lossy(document);
-    let mut out = String::with_capacity(text.len() * 2);
-    let mut depth = 0;
-    let mut is_string = false;
-    let mut is_escaped = false;
-    let mut characters = text.chars().peekable();
-    while let Some(character) = characters.next() {
-        if is_string {
-            out.push(character);
-            is_string = is_escaped || character != '"';
-            is_escaped = !is_escaped && character == '\\';
-            continue;
-        }
-        match character {
-            '{' | '[' => {
-                out.push(character);
-                while characters.next_if(char::is_ascii_whitespace).is_some() {}
-                match characters.next_if(|next| matches!(next, '}' | ']')) {
-                    Some(end) => out.push(end),
-                    None => {
-                        depth += 1;
-                        new_line(&mut out, depth);
-                    }
-                }
-            }
-            '}' | ']' => {
-                depth = usize::saturating_sub(depth, 1);
-                new_line(&mut out, depth);
-                out.push(character);
-            }
-            ',' => {
-                out.push(',');
-                new_line(&mut out, depth);
-            }
-            ':' => out.push_str(": "),
-            other if other.is_ascii_whitespace() => {}
-            other => {
-                is_string = other == '"';
-                out.push(other);
-            }
-        }
-    }
-    out
-}
-
-fn new_line(out: &mut String, depth: usize) {
-    out.push('\n');
-    out.push_str(&"  ".repeat(depth));
+fn pretty(document: &[u8]) -> Result<String> {
+    parse(document)?;
+    Ok(layout::spread(&String::from_utf8_lossy(document)))
 }
 
 fn parse(document: &[u8]) -> Result<Value> {
     serde_json::from_slice(document).map_err(|error| {
         Error::wrong("a document is no JSON; a json column or mapping is odd").because(error)
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_document_is_laid_out_with_every_digit_that_is_sent() {
-        let document = r#"{"a":12345678901234567890.1200,"b":[],"c":[1, {"d":"x\"{,:\\"} ],"e":{ }}"#;
-        let expected = r#"{
-  "a": 12345678901234567890.1200,
-  "b": [],
-  "c": [
-    1,
-    {
-      "d": "x\"{,:\\"
-    }
-  ],
-  "e": {}
-}"#;
-        assert_eq!(pretty(document.as_bytes()), expected);
-    }
 }

@@ -273,8 +273,12 @@ impl Extractor<'_> {
     }
 
     /// Whether everything that was known when our first complete poll ended is acknowledged or refused.
+    ///
+    /// Asked against the stream: what a later question would have to see is made by what an earlier one finds still at
+    /// work. The pass for extra documents records stale keys before it ends, and an acknowledgement records those that
+    /// were superseded.
     fn is_caught_up(&self, rounds: &Rounds) -> Result<bool> {
-        if !rounds.has_polled || self.store.has_due(self.generation, now_micros())? {
+        if !rounds.has_polled {
             return Ok(false);
         }
         if let Some(load) = self.store.full_load(self.generation)?
@@ -282,7 +286,10 @@ impl Extractor<'_> {
         {
             return Ok(false);
         }
-        Ok(self.store.in_flight_count(self.generation)?.batches == 0)
+        if self.store.in_flight_count(self.generation)?.batches > 0 {
+            return Ok(false);
+        }
+        Ok(!self.store.has_due(self.generation, now_micros())?)
     }
 
     /// Keeps how far the source's log had come, now and then: a database that goes back is noticed by it.

@@ -75,7 +75,9 @@ impl Start<'_> {
             self.must_continue(source.identity(), known.as_ref())?;
         }
         if self.resync || known.is_none() {
+            // Before an index is made for what cannot be loaded.
             source.check_root_key()?;
+            source.try_statements()?;
             if self.settings.source_limits.initial_timestamp.is_some()
                 && self.definition.root.cursor.is_none()
             {

@@ -241,7 +241,8 @@ impl Source {
                 }
             }
         }
-        conditions.extend(root.condition.iter().map(|condition| format!("({condition})")));
+        // The line break ends a comment at the end of the condition.
+        conditions.extend(root.condition.iter().map(|condition| format!("({condition}\n)")));
         if conditions.is_empty() {
             conditions.push("true".to_owned());
         }

@@ -45,6 +45,13 @@ pub enum LogFormat {
     Json,
 }
 
+impl LogFormat {
+    /// What the environment says, for an error that comes before the settings are known; `.env` may be what is wrong.
+    pub fn of_environment() -> Option<Self> {
+        std::env::var("LOG_FORMAT").ok().and_then(|text| log_format_named(text.trim()).ok())
+    }
+}
+
 /// The checked settings.
 #[derive(Clone, Debug)]
 pub struct Settings {

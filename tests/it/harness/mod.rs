@@ -4,6 +4,7 @@
 //! that tried nothing must not look like a success.
 
 mod database;
+mod evidence;
 mod index;
 mod oracle;
 mod program;
@@ -12,6 +13,7 @@ mod things;
 mod wait;
 
 pub use database::{Cluster, Database, film_schema, shared_movies};
+pub use evidence::Evidence;
 pub use index::{Alone, Index, Server};
 pub use oracle::{Documents, assert_same, classic_documents, movies_documents};
 pub use program::{Finished, Program, Running};
