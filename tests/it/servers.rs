@@ -211,7 +211,7 @@ fn answers_are_lost(server: Server) {
         }
         match number % 7 {
             0 => Deed::CutAnswer,
-            1 => Deed::LoseItem,
+            1 => Deed::LoseAction,
             2 => Deed::PassAndAnswer(200, "<html>welcome".to_owned()),
             3 => Deed::PassAndAnswer(502, "<html>Bad Gateway".to_owned()),
             4 => Deed::HangUp,

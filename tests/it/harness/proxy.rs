@@ -9,8 +9,6 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
-
 use super::Server;
 
 /// A request as the proxy received it.
@@ -52,8 +50,8 @@ pub enum Deed {
     PassAndAnswer(u16, String),
     /// Pass it on and hang up in the middle of the answer.
     CutAnswer,
-    /// Pass a bulk request on and leave out the last item of the answer.
-    LoseItem,
+    /// Pass a bulk request on without its last action, so that the answer has an item less.
+    LoseAction,
 }
 
 impl Deed {
@@ -190,11 +188,15 @@ fn serve(stream: &TcpStream, shared: &Shared) -> std::io::Result<()> {
                 (&*stream).write_all(&found[..found.len() / 2])?;
                 return stream.shutdown(Shutdown::Both);
             }
-            Deed::LoseItem => {
-                let (status, product, found) = pass_on(shared, &asked, content_type.as_deref(), body)?;
-                let mut found: Value = serde_json::from_slice(&found)?;
-                found["items"].as_array_mut().unwrap().pop();
-                answer(stream, status, &product, found.to_string().as_bytes())?;
+            Deed::LoseAction => {
+                let mut lines: Vec<&str> = asked.body.lines().collect();
+                let last = lines.pop().unwrap();
+                if !last.starts_with("{\"delete\"") {
+                    lines.pop();
+                }
+                let rest = format!("{}\n", lines.join("\n")).into_bytes();
+                let (status, product, found) = pass_on(shared, &asked, content_type.as_deref(), rest)?;
+                answer(stream, status, &product, &found)?;
             }
         }
     }
