@@ -51,7 +51,8 @@ pub(super) fn preview(settings: &Settings, keys: &[String], diff: bool) -> Resul
 }
 
 fn show_differences(client: &Client, index: &str, rendered: &RenderedBatch) -> Result<u8> {
-    let ids: Vec<String> = rendered.actions.iter().map(|action| action.key.document_id()).collect();
+    let ids: Vec<String> =
+        rendered.actions.iter().map(|action| action.key.document_id().into_owned()).collect();
     let found = get_documents(client, index, &ids)?;
     let mut exit_code = 0;
     for (action, found) in rendered.actions.iter().zip(found) {
