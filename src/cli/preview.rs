@@ -66,7 +66,8 @@ fn must_be_possible(source: &mut Source, definition: &Definition, keys: &[Key]) 
 }
 
 fn show_differences(client: &Client, index: &str, rendered: &RenderedBatch) -> Result<u8> {
-    let ids: Vec<String> = rendered.actions.iter().map(|action| action.key.document_id()).collect();
+    let ids: Vec<String> =
+        rendered.actions.iter().map(|action| action.key.document_id().into_owned()).collect();
     // Before the first load everything is missing.
     let found = match inspect(client, index)? {
         Inspected::Missing => ids.iter().map(|_| None).collect(),

@@ -310,8 +310,10 @@ impl Delivery {
         if unnamed.is_empty() {
             return;
         }
-        let ids: Vec<String> =
-            unnamed.iter().map(|position| progress.batch.actions[*position].key.document_id()).collect();
+        let ids: Vec<String> = unnamed
+            .iter()
+            .map(|position| progress.batch.actions[*position].key.document_id().into_owned())
+            .collect();
         match get_versions(&self.settings.client, &self.settings.write_alias, &ids) {
             Ok(versions) => {
                 let slots = progress.superseded.iter_mut().filter(|(_, found)| found.is_none());
