@@ -45,7 +45,7 @@ impl Settings {
                 .collect(),
             film_count: number("BENCH_FILMS").unwrap_or(FILMS),
             round_count: number("BENCH_ROUNDS").map_or(ROUNDS, |rounds| rounds as usize),
-            other: var("BENCH_OTHER").ok(),
+            other: var("BENCH_OTHER").ok().filter(|command| !command.is_empty()),
             extra: std::env::vars()
                 .filter_map(|(name, value)| Some((name.strip_prefix("BENCH_ENV_")?.to_owned(), value)))
                 .collect(),
