@@ -7,6 +7,7 @@ use crate::store::Store;
 use crate::store::batches;
 use crate::store::failure::Attempt;
 use crate::store::full_load::{self, Purpose};
+use crate::store::verify;
 
 /// What a resync begins anew.
 const TABLES_OF_A_LOAD: [&str; 4] = ["open_ranges", "full_loads", "checkpoints", "feed_states"];
@@ -75,6 +76,7 @@ impl Store {
             )?;
             batches::put_all_back(transaction, memory, id, now)?;
             clear(transaction, &TABLES_OF_A_LOAD, id)?;
+            verify::begin_anew(transaction, id)?;
             full_load::begin(transaction, id, purpose, extras_pending, now)?;
             Ok(())
         })
