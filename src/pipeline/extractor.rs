@@ -10,11 +10,11 @@ use crossbeam_channel::{SendTimeoutError, Sender};
 
 use crate::backoff::Backoff;
 use crate::batch::{Batch, Work};
+use crate::clock::now_micros;
 use crate::definition::Definition;
 use crate::error::Result;
 use crate::feed::{CursorFeed, FeedLimits, Step};
 use crate::metrics::Counters;
-use crate::pipeline::clock::now_micros;
 use crate::pipeline::identity::{keep_identity, kept_identity};
 use crate::pipeline::progress::Progress;
 use crate::pipeline::run::{Mode, PipelineSettings};

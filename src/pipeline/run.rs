@@ -7,12 +7,12 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::backoff::Backoff;
+use crate::clock::now_micros;
 use crate::definition::Definition;
 use crate::document::RenderedBatch;
 use crate::elastic::{Client, Delivery, DeliverySettings};
 use crate::error::{Error, Kind, Result};
 use crate::metrics::Counters;
-use crate::pipeline::clock::now_micros;
 use crate::pipeline::extractor::Extractor;
 use crate::pipeline::extras::look_for_extras;
 use crate::pipeline::loader::Loader;

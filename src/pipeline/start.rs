@@ -7,13 +7,13 @@
 use chrono::Utc;
 
 use crate::backoff::Backoff;
+use crate::clock::now_micros;
 use crate::definition::Definition;
 use crate::elastic::{
     Client, EnsureRequest, Ensured, MARK_FORMAT, OwnershipMark, ensure_generation, generation_name,
     put_mapping_additions, put_mark,
 };
 use crate::error::{Error, Result};
-use crate::pipeline::clock::now_micros;
 use crate::pipeline::identity::{keep_identity, kept_identity};
 use crate::pipeline::run::{Mode, PipelineSettings};
 use crate::postgres::{Source, SourceIdentity};
