@@ -73,7 +73,10 @@ fn sync(settings: &Settings, sync: &Sync) -> Result<u8> {
             counters: &counters,
             progress: &progress,
         };
-        let ended = pipeline.run();
+        let mut ended = pipeline.run();
+        if ended.is_ok() && sync.mode == Mode::Once && !sync.resync {
+            ended = pipeline.verify_what_is_due();
+        }
         progress.caught_up();
         ended
     });

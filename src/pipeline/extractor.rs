@@ -22,6 +22,7 @@ use crate::plan::ExtractedBatch;
 use crate::postgres::Source;
 use crate::shutdown::Shutdown;
 use crate::store::Store;
+use crate::verify::note_first_activity;
 
 /// The longest wait of the extractor in one piece: how late it can notice that something ended.
 const SLICE: Duration = Duration::from_millis(20);
@@ -112,6 +113,7 @@ impl Extractor<'_> {
             }
             None => false,
         };
+        note_first_activity(&mut source, self.store, self.definition, self.generation)?;
         let limits = self.feed_limits();
         CursorFeed::stamp(&mut source, self.store, self.generation, &limits)?;
         let mut feed = CursorFeed::load(&source, self.store, self.generation, limits)?;

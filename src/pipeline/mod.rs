@@ -10,9 +10,11 @@ mod loader;
 mod progress;
 mod run;
 mod start;
+mod verify;
 
 pub use crate::clock::now_micros;
 pub use identity::kept_identity;
 pub use progress::Progress;
 pub use run::{Mode, Pipeline, PipelineSettings};
-pub use start::{Start, Target};
+pub use start::{Start, Target, kept_initial_timestamp};
+pub use verify::{connect_to_verify, verify_limits};

@@ -60,6 +60,12 @@ pub struct PipelineSettings {
     pub dead_letter_max: usize,
     /// How many refusals in a row stop the pipeline.
     pub dead_letter_stop: u64,
+    /// In which all of the index is compared with the database; zero: never.
+    pub verify_interval: Duration,
+    /// How long `once` verifies what is due.
+    pub verify_slice: Duration,
+    /// More documents without a row than this share of the index are not deleted.
+    pub verify_max_delete_percent: u32,
 }
 
 impl PipelineSettings {
@@ -133,7 +139,7 @@ impl Pipeline<'_> {
         let (extracted_sender, extracted) = bounded::<ExtractedBatch>(self.settings.channel_capacity);
         let (rendered_sender, rendered) = bounded::<RenderedBatch>(self.settings.channel_capacity);
         let is_downstream_gone = AtomicBool::new(false);
-        let end_of_extras = Shutdown::new();
+        let end_of_extractor = Shutdown::new();
         let extractor = Extractor {
             settings: self.settings,
             definition: self.definition,
@@ -164,13 +170,13 @@ impl Pipeline<'_> {
         };
         let limits = RenderLimits { document_max_bytes: self.settings.source_limits.document_max_bytes };
         let gone = &is_downstream_gone;
-        let extras_end = &end_of_extras;
+        let extractor_end = &end_of_extractor;
         let mut results: Vec<Result<()>> = Vec::new();
         thread::scope(|scope| {
             let mut workers = Vec::new();
             let started = [
                 spawn(scope, "extractor", move || {
-                    let _end = RequestOnDrop(extras_end);
+                    let _end = RequestOnDrop(extractor_end);
                     extractor.run()
                 }),
                 spawn(scope, "transformer", move || {
@@ -182,7 +188,8 @@ impl Pipeline<'_> {
                     let _gone = RaiseOnDrop(gone);
                     loader.run(&rendered)
                 }),
-                spawn(scope, "extras", move || self.look_for_extras(extras_end, gone)),
+                spawn(scope, "extras", move || self.look_for_extras(extractor_end, gone)),
+                spawn(scope, "verify", move || self.keep_verifying(extractor_end)),
             ];
             for worker in started {
                 match worker {

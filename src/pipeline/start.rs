@@ -113,7 +113,7 @@ impl Start<'_> {
         }
         log::info!("{}: writing to {}", self.definition.index, ensured.generation);
         let is_loading = self.store.full_load(&ensured.generation)?.is_some_and(|load| !load.finished);
-        let initial_timestamp = self.kept_initial_timestamp(&ensured.generation)?;
+        let initial_timestamp = kept_initial_timestamp(self.store, &ensured.generation)?;
         if is_loading && initial_timestamp != self.settings.source_limits.initial_timestamp {
             log::warn!(
                 "{}: the full load goes on with the INITIAL_TIMESTAMP that it began with; for another one, run \
@@ -188,19 +188,6 @@ impl Start<'_> {
         Ok(())
     }
 
-    fn kept_initial_timestamp(&self, generation: &str) -> Result<Option<i64>> {
-        let place = initial_timestamp_place(generation);
-        let kept = self.store.meta(&place)?.filter(|kept| !kept.is_empty());
-        kept.map(|kept| {
-            kept.parse().map_err(|error| {
-                Error::wrong(format!("{place} of the state cannot be read"))
-                    .because(error)
-                    .hint("run `pgsluice resync`")
-            })
-        })
-        .transpose()
-    }
-
     fn begin_full_load(&self, ensured: &Ensured, identity: &SourceIdentity) -> Result<()> {
         let may_hold_extras = ensured.document_count > 0;
         let initial = self.settings.source_limits.initial_timestamp;
@@ -229,6 +216,20 @@ impl Start<'_> {
         );
         Ok(())
     }
+}
+
+/// What the full load of a generation leaves out, as it was when the load began.
+pub fn kept_initial_timestamp(store: &Store, generation: &str) -> Result<Option<i64>> {
+    let place = initial_timestamp_place(generation);
+    let kept = store.meta(&place)?.filter(|kept| !kept.is_empty());
+    kept.map(|kept| {
+        kept.parse().map_err(|error| {
+            Error::wrong(format!("{place} of the state cannot be read"))
+                .because(error)
+                .hint("run `pgsluice resync`")
+        })
+    })
+    .transpose()
 }
 
 fn initial_timestamp_place(generation: &str) -> String {

@@ -123,6 +123,7 @@ impl ExtrasPass {
             return Ok(ExtrasStep::Complete);
         }
         self.progress.paused_extra = None;
+        end_pause_of_others(verifier)?;
         let are_kept = verifier.caller == VerifyCaller::Command;
         self.progress.recorded += verifier.store.record_confirmed(
             verifier.generation,
@@ -180,6 +181,18 @@ impl Verifier<'_> {
         while pass.step(self, &mut source)? == ExtrasStep::Working {}
         Ok(())
     }
+}
+
+/// Deletions that another caller paused are made now.
+fn end_pause_of_others(verifier: &Verifier<'_>) -> Result<()> {
+    for caller in [VerifyCaller::Schedule, VerifyCaller::Command] {
+        let progress = verifier.store.verify_progress(verifier.generation, caller, PASS)?;
+        if caller != verifier.caller && progress.paused_extra.is_some() {
+            let ended = VerifyProgress { paused_extra: None, ..progress };
+            verifier.store.save_verify(verifier.generation, caller, PASS, &ended, &[])?;
+        }
+    }
+    Ok(())
 }
 
 /// Documents that are still there, with the version that they have.

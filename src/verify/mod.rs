@@ -25,6 +25,7 @@ mod walk;
 
 pub use activity::{VerifyActivity, kept_activity, note_activity, note_first_activity};
 pub use compare::Comparer;
+pub use guard::deletion_limit;
 pub use sample::{Sampled, sample};
 pub use schedule::Schedule;
 pub use settle::wait_for_poll;

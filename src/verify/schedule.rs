@@ -77,8 +77,9 @@ impl<'a> Schedule<'a> {
         }
     }
 
-    /// Works until the end is asked for; what fails is tried again, for whatever reason it failed.
-    pub fn keep_verifying(&mut self) -> Result<()> {
+    /// Works until the end is asked for; what fails is tried again, for whatever reason it failed: it is for the
+    /// pipeline to decide what ends the process.
+    pub fn keep_verifying(&mut self) {
         let end = self.verifier.end;
         let mut backoff = Backoff::new(None);
         while !end.is_requested() {
@@ -88,23 +89,23 @@ impl<'a> Schedule<'a> {
                     backoff.succeeded();
                     rest
                 }
-                Err(error) if error.kind() == Kind::Interrupted => return Ok(()),
+                Err(error) if error.kind() == Kind::Interrupted => break,
                 Err(error) => {
-                    self.give_up(&error)?;
-                    // The pipeline decides what ends the process; here everything may pass by itself.
+                    if let Err(error) = self.give_up(&error) {
+                        log::warn!("{}", error.story());
+                    }
                     let error = error.while_doing("verify").into_retryable();
-                    match backoff.wait_after(error, None, end) {
-                        Err(error) if error.kind() == Kind::Interrupted => return Ok(()),
-                        other => other?,
+                    if backoff.wait_after(error, None, end).is_err() {
+                        break;
                     }
                     continue;
                 }
             };
-            if end.wait(wait) {
-                break;
-            }
+            end.wait(wait);
         }
-        self.save()
+        if let Err(error) = self.save() {
+            log::warn!("{}", error.story());
+        }
     }
 
     /// Works off what is due, for about `slice`.

@@ -1,15 +1,18 @@
 //! What a verify works with, and what it does about a difference.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use crate::clock::now_micros;
 use crate::elastic::{Client, document_count, refresh};
 use crate::error::{Error, Result};
+use crate::key::Key;
 use crate::postgres::Source;
 use crate::shutdown::Shutdown;
 use crate::store::{Store, VerifyCaller, VerifyPass, VerifyProgress};
 use crate::transform::RenderLimits;
 use crate::verify::compare::Comparer;
+use crate::verify::observe::look_at_keys;
 
 /// How many confirmed differences are kept to be listed: more than anyone reads.
 pub const LISTED_MAX: u64 = 10_000;
@@ -36,7 +39,7 @@ pub struct VerifyLimits {
     /// See [`RenderLimits`].
     pub document_max_bytes: usize,
     /// More extra documents than this share of the index pause deletions.
-    pub max_delete_percent: f64,
+    pub max_delete_percent: u32,
     /// Rows of which the root cursor is older (microseconds since 1970) need no document.
     pub initial_timestamp: Option<i64>,
 }
@@ -92,6 +95,23 @@ impl Verifier<'_> {
             self.verify_extras()?;
         }
         Ok(is_resumed)
+    }
+
+    /// Which of these keys have a document that still differs, or that the index refused.
+    pub fn still_different(&self, keys: &[Key]) -> Result<u64> {
+        if keys.is_empty() {
+            return Ok(0);
+        }
+        let mut source = (self.connect)()?;
+        let mut candidates = look_at_keys(self, &mut source, keys)?;
+        let asked: HashSet<&Key> = keys.iter().collect();
+        candidates.retain(|candidate| asked.contains(&candidate.key));
+        if candidates.is_empty() {
+            return Ok(0);
+        }
+        (self.settle)()?;
+        let looked = self.look_again(&mut source, candidates)?;
+        Ok((looked.confirmed.len() + looked.refused.len()) as u64)
     }
 
     /// How far a pass is.
