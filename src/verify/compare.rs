@@ -177,7 +177,7 @@ mod tests {
 
     use super::*;
 
-    fn differing(mapping: Value, ours: &str, theirs: &str) -> Vec<String> {
+    fn differing(mapping: &Value, ours: &str, theirs: &str) -> Vec<String> {
         let body = json!({ "mappings": { "properties": mapping } });
         let comparer = Comparer::new(body.as_object().unwrap());
         let theirs = RawValue::from_string(theirs.to_owned()).unwrap();
@@ -189,23 +189,23 @@ mod tests {
         let none = json!({});
         assert_eq!(
             differing(
-                none.clone(),
+                &none,
                 r#"{"a":1,"b":[{"c":"é","d":null}]}"#,
                 r#"{ "b" : [ {"d":null, "c":"\u00e9"} ], "a":1 }"#
             ),
             [""; 0]
         );
-        assert_eq!(differing(none.clone(), r#"{"a":[1,2]}"#, r#"{"a":[2,1]}"#), ["a"]);
-        assert_eq!(differing(none.clone(), r#"{"a":null,"b":"x"}"#, r#"{"b":"y","c":1}"#), ["a", "b", "c"]);
-        assert_eq!(differing(none.clone(), r#"{"a":"1"}"#, r#"{"a":1}"#), ["a"]);
-        assert_eq!(differing(none, r#"{"a":true}"#, r#"{"a":false}"#), ["a"]);
+        assert_eq!(differing(&none, r#"{"a":[1,2]}"#, r#"{"a":[2,1]}"#), ["a"]);
+        assert_eq!(differing(&none, r#"{"a":null,"b":"x"}"#, r#"{"b":"y","c":1}"#), ["a", "b", "c"]);
+        assert_eq!(differing(&none, r#"{"a":"1"}"#, r#"{"a":1}"#), ["a"]);
+        assert_eq!(differing(&none, r#"{"a":true}"#, r#"{"a":false}"#), ["a"]);
     }
 
     #[test]
     fn a_number_is_its_value_where_the_mapping_takes_it_so() {
         let same = |kind: &str, ours: &str, theirs: &str| {
             differing(
-                json!({ "a": { "type": kind } }),
+                &json!({ "a": { "type": kind } }),
                 &format!("{{\"a\":{ours}}}"),
                 &format!("{{\"a\":{theirs}}}"),
             )
@@ -223,10 +223,10 @@ mod tests {
             assert!(!same("double", left, right), "{left} {right}");
         }
         let with_text = json!({ "a": { "type": "long", "fields": { "raw": { "type": "keyword" } } } });
-        assert_eq!(differing(with_text, r#"{"a":1}"#, r#"{"a":1.0}"#), ["a"]);
+        assert_eq!(differing(&with_text, r#"{"a":1}"#, r#"{"a":1.0}"#), ["a"]);
         let flat =
             json!({ "a": { "type": "flattened" }, "b": { "properties": { "c": { "type": "byte" } } } });
-        assert_eq!(differing(flat.clone(), r#"{"a":{"x":1}}"#, r#"{"a":{"x":1.0}}"#), ["a"]);
-        assert_eq!(differing(flat, r#"{"b":[{"c":1,"d":2}]}"#, r#"{"b":[{"c":1.0,"d":2.0}]}"#), [""; 0]);
+        assert_eq!(differing(&flat, r#"{"a":{"x":1}}"#, r#"{"a":{"x":1.0}}"#), ["a"]);
+        assert_eq!(differing(&flat, r#"{"b":[{"c":1,"d":2}]}"#, r#"{"b":[{"c":1.0,"d":2.0}]}"#), [""; 0]);
     }
 }

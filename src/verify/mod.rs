@@ -14,6 +14,7 @@ mod activity;
 mod candidates;
 mod compare;
 mod documents;
+mod due;
 mod extras;
 mod guard;
 mod observe;

@@ -15,6 +15,7 @@ use crate::postgres::Source;
 use crate::store::{VerifyCaller, VerifyPass, VerifyProgress};
 use crate::verify::activity::{VerifyActivity, note_activity};
 use crate::verify::documents::DocumentsPass;
+use crate::verify::due::{is_due_soon, is_range_due, micros};
 use crate::verify::extras::{ExtrasPass, ExtrasStep};
 use crate::verify::observe::RangeReader;
 use crate::verify::verifier::Verifier;
@@ -27,12 +28,6 @@ const SLICE: Duration = Duration::from_millis(200);
 
 /// Candidates are decided on this soon, so that a difference does not wait for the end of a long pass.
 const CONFIRM_INTERVAL: Duration = Duration::from_secs(5);
-
-/// A pass that something made due begins no sooner after the last one than this many times as long as that one took.
-const PAUSE_FACTOR: i64 = 3;
-
-/// And no sooner than this.
-const PAUSE_MIN: i64 = 2_000_000;
 
 /// How long a pass rests after a step, as a share of the step: ids are cheap to look up, documents are built.
 const EXTRAS_REST: f64 = 0.33;
@@ -49,6 +44,10 @@ pub struct Schedule<'a> {
     activity: VerifyActivity,
     looked: Option<Instant>,
     confirmed: Instant,
+    /// Whether the last step was one of the pass for extra documents: two passes without hurry take turns.
+    took_extras: bool,
+    /// Passes that were completed and are not to be begun again.
+    completed: Option<Vec<VerifyPass>>,
 }
 
 /// What a turn did.
@@ -74,6 +73,8 @@ impl<'a> Schedule<'a> {
             activity: VerifyActivity::default(),
             looked: None,
             confirmed: Instant::now(),
+            took_extras: false,
+            completed: None,
         }
     }
 
@@ -108,8 +109,9 @@ impl<'a> Schedule<'a> {
         }
     }
 
-    /// Works off what is due, for about `slice`.
+    /// Works off what is due, each pass once, for about `slice`.
     pub fn work_off(&mut self, slice: Duration) -> Result<()> {
+        self.completed = Some(Vec::new());
         let began = Instant::now();
         while began.elapsed() < slice && !self.verifier.end.is_requested() {
             match self.turn() {
@@ -136,15 +138,20 @@ impl<'a> Schedule<'a> {
         }
         self.look()?;
         let began = Instant::now();
-        if self.is_extras_due()? {
-            self.step_extras()?;
+        let (extras, documents) = (self.extras_due()?, self.documents_due()?);
+        let is_turn_of_extras = match (extras, documents) {
+            (None, _) => false,
+            (Some(_), None) | (Some(true), _) => true,
+            (Some(false), Some(_)) => !self.took_extras,
+        };
+        self.took_extras = is_turn_of_extras;
+        if is_turn_of_extras {
+            self.step_extras(extras == Some(true))?;
             return Ok(Turn::Step { rest: began.elapsed().mul_f64(EXTRAS_REST) });
         }
-        if let Some(is_hurried) = self.documents_due()? {
-            self.step_documents(is_hurried)?;
-            return Ok(Turn::Step { rest: began.elapsed().mul_f64(DOCUMENTS_REST) });
-        }
-        Ok(Turn::Idle)
+        let Some(is_hurried) = documents else { return Ok(Turn::Idle) };
+        self.step_documents(is_hurried)?;
+        Ok(Turn::Step { rest: began.elapsed().mul_f64(DOCUMENTS_REST) })
     }
 
     fn look(&mut self) -> Result<()> {
@@ -158,18 +165,38 @@ impl<'a> Schedule<'a> {
         Ok(())
     }
 
-    fn is_extras_due(&mut self) -> Result<bool> {
-        if self.extras.is_some() {
-            return Ok(true);
+    fn is_completed(&self, pass: VerifyPass) -> bool {
+        self.completed.as_ref().is_some_and(|completed| completed.contains(&pass))
+    }
+
+    fn complete(&mut self, pass: VerifyPass) {
+        self.completed.iter_mut().for_each(|completed| completed.push(pass));
+    }
+
+    /// Whether a page of ids is due, and whether it comes before everything else.
+    fn extras_due(&mut self) -> Result<Option<bool>> {
+        if self.is_completed(VerifyPass::Extras) {
+            return Ok(None);
         }
-        let progress = self.first_progress(VerifyPass::Extras)?;
-        Ok(progress.is_under_way
-            || is_due_soon(self.activity.extras_due, &progress, now_micros())
-            || now_micros() - progress.started_at >= micros(self.interval))
+        let progress = match &self.extras {
+            Some(pass) => pass.progress.clone(),
+            None => self.first_progress(VerifyPass::Extras)?,
+        };
+        if progress.is_under_way {
+            return Ok(Some(progress.is_hurried));
+        }
+        let now = now_micros();
+        if is_due_soon(self.activity.extras_due, &progress, now) {
+            return Ok(Some(true));
+        }
+        Ok((now - progress.started_at >= micros(self.interval)).then_some(false))
     }
 
     /// Whether a range is due, and whether the others are to follow at once.
     fn documents_due(&mut self) -> Result<Option<bool>> {
+        if self.is_completed(VerifyPass::Documents) {
+            return Ok(None);
+        }
         let progress = match &self.documents {
             Some((pass, _)) => pass.progress.clone(),
             None => self.first_progress(VerifyPass::Documents)?,
@@ -212,7 +239,7 @@ impl<'a> Schedule<'a> {
         Ok(begun)
     }
 
-    fn step_extras(&mut self) -> Result<()> {
+    fn step_extras(&mut self, is_hurried: bool) -> Result<()> {
         let verifier = self.verifier;
         let source = connected(verifier, &mut self.source)?;
         let began = Instant::now();
@@ -224,7 +251,7 @@ impl<'a> Schedule<'a> {
                     kept
                 } else {
                     refresh(verifier.client, verifier.generation)?;
-                    verifier.begin(VerifyPass::Extras, &kept)?
+                    VerifyProgress { is_hurried, ..verifier.begin(VerifyPass::Extras, &kept)? }
                 };
                 self.extras.insert(ExtrasPass::resume(verifier, progress)?)
             }
@@ -241,6 +268,7 @@ impl<'a> Schedule<'a> {
                 recorded,
             );
             self.extras = None;
+            self.complete(VerifyPass::Extras);
         }
         Ok(())
     }
@@ -268,8 +296,7 @@ impl<'a> Schedule<'a> {
             Some(range) => {
                 pass.take(verifier, source, range)?;
                 pass.progress.duration += micros(began.elapsed());
-                let is_time = !is_hurried || self.confirmed.elapsed() >= CONFIRM_INTERVAL;
-                if pass.candidate_count > 0 && is_time {
+                if pass.candidate_count > 0 && self.confirmed.elapsed() >= CONFIRM_INTERVAL {
                     pass.confirm(verifier, source)?;
                     self.confirmed = Instant::now();
                 }
@@ -283,6 +310,7 @@ impl<'a> Schedule<'a> {
                 let VerifyProgress { looked_at, recorded, .. } = pass.progress;
                 report(verifier, &format!("{looked_at} documents compared, {recorded} differ"), recorded);
                 self.documents = None;
+                self.complete(VerifyPass::Documents);
             }
         }
         Ok(())
@@ -321,72 +349,5 @@ fn report(verifier: &Verifier<'_>, text: &str, found: u64) {
         log::warn!("{}: verify: {text}: recorded as stale", verifier.generation);
     } else {
         log::info!("{}: verify: {text}", verifier.generation);
-    }
-}
-
-/// Whether a pass is due for what has happened since it began, and the last one is long enough ago.
-fn is_due_soon(due_since: Option<i64>, progress: &VerifyProgress, now: i64) -> bool {
-    let pause = progress.duration.saturating_mul(PAUSE_FACTOR).max(PAUSE_MIN);
-    let was_begun = progress.is_under_way || progress.finished_at.is_some();
-    let last_began = if was_begun { progress.started_at } else { 0 };
-    due_since.is_some_and(|since| since > last_began)
-        && progress.finished_at.is_none_or(|finished_at| now - finished_at >= pause || now < finished_at)
-}
-
-/// Whether a range is due so that the ranges are spread evenly over the interval.
-fn is_range_due(progress: &VerifyProgress, now: i64, interval: i64, chunk_size: u64) -> bool {
-    let elapsed = now - progress.started_at;
-    if !progress.is_under_way {
-        // The first range of the next pass, or of the first one: a load or pass that ended has just looked at all.
-        return elapsed >= interval;
-    }
-    if elapsed >= interval {
-        return true;
-    }
-    let chunk_size = chunk_size.max(1);
-    let range_count = progress.expected.div_ceil(chunk_size).max(1) as f64;
-    let due = (range_count * elapsed.max(0) as f64 / interval.max(1) as f64).floor();
-    ((progress.looked_at / chunk_size) as f64) < due
-}
-
-fn micros(duration: Duration) -> i64 {
-    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn progress(started_at: i64, looked_at: u64) -> VerifyProgress {
-        VerifyProgress {
-            is_under_way: true,
-            started_at,
-            looked_at,
-            expected: 1_000,
-            ..VerifyProgress::default()
-        }
-    }
-
-    #[test]
-    fn ranges_are_spread_over_the_interval() {
-        // Ten ranges in 1,000 microseconds.
-        assert!(!is_range_due(&progress(5_000, 0), 5_050, 1_000, 100));
-        assert!(is_range_due(&progress(5_000, 0), 5_100, 1_000, 100));
-        assert!(!is_range_due(&progress(5_000, 100), 5_199, 1_000, 100));
-        assert!(is_range_due(&progress(5_000, 100), 5_200, 1_000, 100));
-        // More rows than expected: what is left is due at the end.
-        assert!(is_range_due(&progress(5_000, 9_999), 6_000, 1_000, 100));
-        let ended = VerifyProgress { is_under_way: false, ..progress(5_000, 1_000) };
-        assert!(!is_range_due(&ended, 5_999, 1_000, 100) && is_range_due(&ended, 6_000, 1_000, 100));
-    }
-
-    #[test]
-    fn what_happens_often_waits_longer() {
-        let mut last = VerifyProgress { started_at: 10, ..VerifyProgress::default() };
-        assert!(is_due_soon(Some(5), &last, 20) && !is_due_soon(None, &last, 20));
-        last.finished_at = Some(1_000_000);
-        last.duration = 10_000_000;
-        assert!(!is_due_soon(Some(5), &last, 99_000_000));
-        assert!(!is_due_soon(Some(20), &last, 30_000_000) && is_due_soon(Some(20), &last, 31_000_000));
     }
 }

@@ -14,3 +14,4 @@ mod incremental;
 mod late_commits;
 mod outages;
 mod restarts;
+mod verify;
