@@ -30,7 +30,7 @@ const SLICE: Duration = Duration::from_millis(200);
 const CONFIRM_INTERVAL: Duration = Duration::from_secs(5);
 
 /// How long a pass rests after a step, as a share of the step: ids are cheap to look up, documents are built.
-const EXTRAS_REST: f64 = 0.33;
+const EXTRAS_REST: f64 = 0.25;
 const DOCUMENTS_REST: f64 = 1.0;
 
 /// Verifies what is due.
