@@ -50,6 +50,8 @@ pub struct RenderedBatch {
     pub body: Vec<u8>,
     /// The actions in the order of the body.
     pub actions: Vec<Action>,
+    /// Keys of the batch for which nothing is to be done.
+    pub settled: Vec<Key>,
     /// Documents that must not be sent.
     pub refused: Vec<Refusal>,
 }

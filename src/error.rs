@@ -74,6 +74,13 @@ impl Error {
         self
     }
 
+    /// Makes it one that may pass by itself, for work that goes on whatever is wrong.
+    #[must_use]
+    pub fn into_retryable(mut self) -> Self {
+        self.kind = Kind::Unreachable;
+        self
+    }
+
     /// What has to happen now.
     pub fn kind(&self) -> Kind {
         self.kind

@@ -11,6 +11,9 @@ use sha2::{Digest, Sha256};
 /// The longest `_id` in bytes that Elasticsearch and OpenSearch accept.
 pub const ID_MAX_BYTES: usize = 512;
 
+/// What stands in front of the hash in the id of a key that is too long or empty.
+pub const HASHED_ID_PREFIX: &str = "sha256:";
+
 const SEPARATOR: char = '|';
 const ESCAPE: char = '\\';
 
@@ -78,7 +81,7 @@ impl Key {
         if self.0.len() <= ID_MAX_BYTES && !self.0.is_empty() {
             return Cow::Borrowed(&self.0);
         }
-        let mut id = String::from("sha256:");
+        let mut id = String::from(HASHED_ID_PREFIX);
         for byte in Sha256::digest(self.0.as_bytes()) {
             id.push_str(&format!("{byte:02x}"));
         }

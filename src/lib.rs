@@ -11,6 +11,7 @@ pub mod backoff;
 pub mod batch;
 pub mod cell;
 pub mod checkpoint;
+pub mod clock;
 pub mod document;
 pub mod faults;
 pub mod finding;
@@ -30,6 +31,8 @@ pub mod store;
 pub mod transform;
 
 pub mod feed;
+
+pub mod verify;
 
 pub mod pipeline;
 

@@ -110,6 +110,8 @@ pub struct ExtractedBatch {
     pub relations: Vec<RelatedRows>,
     /// Keys whose root row is gone or filtered out.
     pub missing: Vec<Key>,
+    /// Hashed ids, given as keys, of rows that are there: nothing is to be done, since the row has a key of its own.
+    pub settled: Vec<Key>,
     /// Documents that are too large to be built.
     pub refused: Vec<Refusal>,
 }

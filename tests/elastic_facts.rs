@@ -14,9 +14,9 @@ use std::time::{Duration, Instant};
 use pgsluice::batch::{BatchNumber, Version};
 use pgsluice::document::{Action, ActionKind, RenderedBatch};
 use pgsluice::elastic::{
-    Client, Delivered, Delivery, DeliverySettings, EnsureRequest, Ensured, Flavour, GC_DELETES, Inspected,
-    MARK_FORMAT, OwnershipMark, document_count, ensure_generation, get_documents, inspect,
-    put_mapping_additions, put_mark, refresh, scroll_ids,
+    Client, Delivered, Delivery, DeliverySettings, EnsureRequest, Ensured, Flavour, GC_DELETES, IdPosition,
+    Inspected, MARK_FORMAT, OwnershipMark, document_count, ensure_generation, get_documents, inspect,
+    next_ids, put_mapping_additions, put_mark, refresh,
 };
 use pgsluice::error::Result;
 use pgsluice::key::Key;
@@ -191,7 +191,14 @@ fn batch(version: u64, documents: &[(&str, Option<&str>)]) -> RenderedBatch {
             document: document_range,
         });
     }
-    RenderedBatch { number: BatchNumber(1), version: Version(version), body, actions, refused: Vec::new() }
+    RenderedBatch {
+        number: BatchNumber(1),
+        version: Version(version),
+        body,
+        actions,
+        settled: Vec::new(),
+        refused: Vec::new(),
+    }
 }
 
 fn texts(keys: &[Key]) -> Vec<&str> {
@@ -475,8 +482,8 @@ fn an_index_that_does_not_fit_is_left_alone_and_every_difference_named() {
 }
 
 #[test]
-fn every_id_is_scrolled_and_counted() {
-    on_each_server("scroll", |server| {
+fn every_id_is_seen_and_counted() {
+    on_each_server("ids", |server| {
         let Ensured { generation, write_alias, .. } = server.ensure(false, None).unwrap();
         let ids: Vec<String> = (0..25).map(|number| format!("id {number}/ü")).collect();
         let documents: Vec<(&str, Option<&str>)> = ids.iter().map(|id| (id.as_str(), Some("{}"))).collect();
@@ -486,12 +493,15 @@ fn every_id_is_scrolled_and_counted() {
         for page in [1, 10, 25, 1000] {
             let mut seen = Vec::new();
             let mut largest = 0;
-            scroll_ids(&server.client, &generation, page, &mut |ids| {
+            let mut position = IdPosition::start();
+            loop {
+                let ids = next_ids(&server.client, &generation, &mut position, page).unwrap();
+                if ids.is_empty() {
+                    break;
+                }
                 largest = largest.max(ids.len());
                 seen.extend(ids);
-                Ok(())
-            })
-            .unwrap();
+            }
             seen.sort();
             let mut expected = ids.clone();
             expected.sort();

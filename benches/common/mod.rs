@@ -110,6 +110,7 @@ impl Films {
             roots: self.roots.clone(),
             relations: self.relations.clone(),
             missing: self.missing.clone(),
+            settled: Vec::new(),
             refused: Vec::new(),
         }
     }

@@ -13,7 +13,7 @@ use crate::settings::LogFormat;
     name = "pgsluice",
     version,
     after_help = "Start with `pgsluice check`, then `pgsluice once`, then leave `pgsluice run` running.\n\n\
-                  Exit codes: 0 done; 1 done, but documents were refused; 2 wrong usage, settings or definition;\n\
+                  Exit codes: 0 done; 1 done, but documents were refused or verify found differences; 2 wrong usage, settings or definition;\n\
                   3 PostgreSQL or the index unreachable for longer than RETRY_DEADLINE; 4 another process runs the\n\
                   pipeline on this state.\n\n\
                   RUST_LOG sets what is logged (error, warn, info, debug, trace; default info)."
@@ -83,6 +83,24 @@ pub(super) enum Command {
     /// and while servers are away.
     Status {
         /// Prints it as JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Compares every document of the index with the database; exits with 1 if there are differences.
+    ///
+    /// A difference counts when it is still there after a complete poll. Beside a running pipeline its polls are waited
+    /// for; else this command polls, and works off the stale keys, itself. Stopped half-way, it goes on where it was.
+    Verify {
+        /// Records the keys of what differs as stale and waits until they are built anew or deleted.
+        #[arg(long)]
+        repair: bool,
+        /// With --repair: deletes documents without a row however many they are.
+        #[arg(long, requires = "repair")]
+        force: bool,
+        /// Looks at this many rows and documents chosen at random, in place of all.
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=10_000))]
+        sample: Option<u16>,
+        /// Prints the result as JSON.
         #[arg(long)]
         json: bool,
     },

@@ -11,16 +11,21 @@ mod signals;
 mod status;
 mod sync;
 mod target;
+mod verify;
+mod verify_report;
+mod verify_status;
 
 use clap::Parser;
 
 use crate::cli::arguments::{Arguments, Command};
+use crate::cli::verify::VerifyOptions;
 use crate::error::Result;
 use crate::settings::{LogFormat, Settings};
+use crate::verify::Repair;
 
 /// Runs the command that the command line names and returns the exit code of the process.
 ///
-/// 0: done. 1: done, but documents were refused. 2: wrong usage, settings or definition. 3: a server could not be
+/// 0: done. 1: done, but documents were refused or verify found differences. 2: wrong usage, settings or definition. 3: a server could not be
 /// reached for longer than `RETRY_DEADLINE`. 4: another process runs the pipeline on this state.
 pub fn main() -> u8 {
     let arguments = match Arguments::try_parse() {
@@ -54,6 +59,14 @@ fn run(arguments: &Arguments) -> Result<u8> {
         Command::Check { json } => check::check(&settings, *json),
         Command::Preview { keys, diff } => preview::preview(&settings, keys, *diff),
         Command::Status { json } => status::status(&settings, *json),
+        Command::Verify { repair, force, sample, json } => {
+            let repair = match (repair, force) {
+                (false, _) => Repair::No,
+                (true, false) => Repair::Guarded,
+                (true, true) => Repair::Forced,
+            };
+            verify::verify(&settings, &VerifyOptions { repair, sample: *sample, as_json: *json })
+        }
         Command::DeadLetters { command } => dead_letters::dead_letters(&settings, command),
     }
 }

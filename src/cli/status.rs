@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use crate::checkpoint::ServerTime;
 use crate::cli::target::instant;
+use crate::cli::verify_status::VerifyStatus;
 use crate::cli::{output, target};
 use crate::elastic::{Client, document_count};
 use crate::error::Result;
@@ -36,6 +37,7 @@ pub(super) fn status(settings: &Settings, as_json: bool) -> Result<u8> {
     let generation = store.current_generation(&definition.index)?;
     let name = generation.as_ref().map(|generation| generation.name.as_str());
     let state = store.status(name.unwrap_or_default())?;
+    let verify = VerifyStatus::read(&store, name.unwrap_or_default())?;
     let runs = store.last_runs(SHOWN_RUNS)?;
     let documents = match name {
         Some(name) => {
@@ -43,8 +45,15 @@ pub(super) fn status(settings: &Settings, as_json: bool) -> Result<u8> {
         }
         None => Ok(0),
     };
-    let report =
-        Report { index: &definition.index, generation: name, state, runs, documents, now: now_micros() };
+    let report = Report {
+        index: &definition.index,
+        generation: name,
+        state,
+        verify,
+        runs,
+        documents,
+        now: now_micros(),
+    };
     if as_json {
         output::json(&report.as_json())?;
     } else {
@@ -62,6 +71,7 @@ struct Report<'a> {
     index: &'a str,
     generation: Option<&'a str>,
     state: Status,
+    verify: VerifyStatus,
     runs: Vec<Run>,
     documents: Result<u64>,
     now: i64,
@@ -103,6 +113,9 @@ impl Report<'_> {
                 ))?;
             }
         }
+        for line in self.verify.lines() {
+            output::line(&line)?;
+        }
         for run in &self.runs {
             let ended = match (&run.ended_at, &run.outcome) {
                 (Some(ended_at), Some(outcome)) => format!("ended {}: {outcome}", instant(*ended_at)),
@@ -142,6 +155,8 @@ impl Report<'_> {
         json!({
             "index": self.index,
             "generation": self.generation,
+            "status": if self.verify.paused_extra().is_some() { "red" } else { "green" },
+            "verify": self.verify.as_json(),
             "documents": self.documents.as_ref().ok(),
             "documents_error": self.documents.as_ref().err().map(crate::error::Error::story),
             "full_load": state.full_load.as_ref().map(|load| json!({

@@ -117,7 +117,10 @@ fn follow(start: &Start<'_>, target: &Target, counters: &Counters) -> Result<()>
         counters,
         progress: &progress,
     };
-    let ended = pipeline.run();
+    let mut ended = pipeline.run();
+    if ended.is_ok() && start.mode == Mode::Once && !start.resync {
+        ended = pipeline.verify_what_is_due();
+    }
     progress.caught_up();
     ended
 }

@@ -40,6 +40,9 @@ pub(super) fn pipeline_settings(settings: &Settings) -> PipelineSettings {
         retry_deadline: settings.retry_deadline,
         dead_letter_max: settings.dead_letter_max,
         dead_letter_stop: settings.dead_letter_stop,
+        verify_interval: settings.verify_interval,
+        verify_slice: settings.verify_slice,
+        verify_max_delete_percent: settings.verify_max_delete_percent,
     }
 }
 

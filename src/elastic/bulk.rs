@@ -95,7 +95,14 @@ pub(crate) mod tests {
                 document,
             });
         }
-        RenderedBatch { number: BatchNumber(1), version: Version(7), body, actions, refused: Vec::new() }
+        RenderedBatch {
+            number: BatchNumber(1),
+            version: Version(7),
+            body,
+            actions,
+            settled: Vec::new(),
+            refused: Vec::new(),
+        }
     }
 
     #[test]

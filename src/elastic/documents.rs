@@ -122,6 +122,8 @@ pub fn refresh(client: &Client, index: &str) -> Result<()> {
 /// How many shards answered a request.
 #[derive(Clone, Copy, Deserialize)]
 pub(crate) struct Shards {
+    #[serde(default)]
+    pub(crate) total: u64,
     failed: u64,
 }
 

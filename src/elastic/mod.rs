@@ -2,7 +2,7 @@
 //!
 //! What a server's answer means is decided by functions of bytes (`response`, `judge`, `failure`,
 //! `inspection::decide`, `mapping`, `index_settings`); what waits for a server is in `client`, `delivery`,
-//! `index`, `documents` and `scroll`. Nothing here knows PostgreSQL or the state. Statements about the
+//! `index`, `documents` and `ids`. Nothing here knows PostgreSQL or the state. Statements about the
 //! servers were tried on Elasticsearch and OpenSearch, see `tests/elastic_facts.rs`.
 
 mod breaker;
@@ -12,6 +12,7 @@ mod delivered;
 mod delivery;
 mod documents;
 mod failure;
+mod ids;
 mod index;
 mod index_settings;
 mod inspection;
@@ -21,18 +22,18 @@ mod node;
 mod response;
 #[cfg(test)]
 mod scripted;
-mod scroll;
 mod server;
 mod tls;
 
 pub use client::Client;
 pub use delivered::{Delivered, Refused};
 pub use delivery::{Delivery, DeliverySettings};
+pub(crate) use documents::get_versions;
 pub use documents::{RawDocument, document_count, get_documents, refresh};
+pub use ids::{IdPosition, next_ids, random_ids};
 pub use index::{Ensured, ensure_generation, generation_name, put_mapping_additions, put_mark};
 pub use index_settings::GC_DELETES;
 pub use inspection::{AliasWatch, EnsureRequest, FoundIndex, Inspected, Step, decide, inspect};
 pub use mapping::{MARK_FORMAT, OwnershipMark};
 pub(crate) use response::story_without_values;
-pub use scroll::scroll_ids;
 pub use server::{Flavour, ServerInfo};

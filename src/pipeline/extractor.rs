@@ -10,11 +10,11 @@ use crossbeam_channel::{SendTimeoutError, Sender};
 
 use crate::backoff::Backoff;
 use crate::batch::{Batch, Work};
+use crate::clock::now_micros;
 use crate::definition::Definition;
 use crate::error::Result;
 use crate::feed::{CursorFeed, FeedLimits, Step};
 use crate::metrics::Counters;
-use crate::pipeline::clock::now_micros;
 use crate::pipeline::identity::{keep_identity, kept_identity};
 use crate::pipeline::progress::Progress;
 use crate::pipeline::run::{Mode, PipelineSettings};
@@ -22,6 +22,7 @@ use crate::plan::ExtractedBatch;
 use crate::postgres::Source;
 use crate::shutdown::Shutdown;
 use crate::store::Store;
+use crate::verify::note_first_activity;
 
 /// The longest wait of the extractor in one piece: how late it can notice that something ended.
 const SLICE: Duration = Duration::from_millis(20);
@@ -127,6 +128,7 @@ impl Extractor<'_> {
             }
             None => false,
         };
+        note_first_activity(&mut source, self.store, self.definition, self.generation)?;
         let limits = self.feed_limits();
         CursorFeed::stamp(&mut source, self.store, self.generation, &limits)?;
         let mut feed = CursorFeed::load(&source, self.store, self.generation, limits)?;

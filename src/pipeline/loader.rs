@@ -2,12 +2,12 @@
 
 use crossbeam_channel::Receiver;
 
+use crate::clock::now_micros;
 use crate::document::RenderedBatch;
 use crate::elastic::{AliasWatch, Delivery, story_without_values};
 use crate::error::{Kind, Result};
 use crate::key::Key;
 use crate::metrics::Counters;
-use crate::pipeline::clock::now_micros;
 use crate::pipeline::progress::Progress;
 use crate::store::{Acknowledgement, DeadLetter, Store};
 
@@ -58,7 +58,7 @@ impl Loader<'_> {
     fn deliver(&mut self, batch: &RenderedBatch) -> Result<()> {
         self.aliases.look()?;
         crate::faults::point("before_send");
-        let delivered = self.delivery.deliver(batch)?;
+        let mut delivered = self.delivery.deliver(batch)?;
         crate::faults::point("answer_received");
         let now = now_micros();
         let mut refused: Vec<DeadLetter> = batch
@@ -87,6 +87,7 @@ impl Loader<'_> {
                 self.index
             );
         }
+        delivered.applied.extend_from_slice(&batch.settled);
         let superseded: Vec<Key> = delivered.superseded.into_iter().map(|(key, _)| key).collect();
         for letter in refused.iter().take(3) {
             log::warn!(

@@ -3,7 +3,6 @@
 //! A pipeline is made from a definition, a generation and the state, and ends when it is told to, when it has caught
 //! up (in `once`), or when a worker fails. Whatever ends it, everything it had not acknowledged is still in the state.
 
-mod clock;
 mod extractor;
 mod extras;
 mod identity;
@@ -11,9 +10,11 @@ mod loader;
 mod progress;
 mod run;
 mod start;
+mod verify;
 
-pub use clock::now_micros;
+pub use crate::clock::now_micros;
 pub use identity::kept_identity;
 pub use progress::Progress;
 pub use run::{Mode, Pipeline, PipelineSettings};
-pub use start::{Start, Target};
+pub use start::{Start, Target, kept_initial_timestamp};
+pub use verify::{connect_to_verify, verify_limits};

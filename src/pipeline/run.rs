@@ -7,12 +7,12 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::backoff::Backoff;
+use crate::clock::now_micros;
 use crate::definition::Definition;
 use crate::document::RenderedBatch;
 use crate::elastic::{AliasWatch, Client, Delivery, DeliverySettings};
 use crate::error::{Error, Kind, Result};
 use crate::metrics::Counters;
-use crate::pipeline::clock::now_micros;
 use crate::pipeline::extractor::Extractor;
 use crate::pipeline::extras::look_for_extras;
 use crate::pipeline::loader::Loader;
@@ -60,6 +60,12 @@ pub struct PipelineSettings {
     pub dead_letter_max: usize,
     /// How many refusals in a row stop the pipeline.
     pub dead_letter_stop: u64,
+    /// In which all of the index is compared with the database; zero: never.
+    pub verify_interval: Duration,
+    /// How long `once` verifies what is due.
+    pub verify_slice: Duration,
+    /// More documents without a row than this share of the index are not deleted.
+    pub verify_max_delete_percent: u32,
 }
 
 impl PipelineSettings {
@@ -134,7 +140,7 @@ impl Pipeline<'_> {
         let (extracted_sender, extracted) = bounded::<ExtractedBatch>(self.settings.channel_capacity);
         let (rendered_sender, rendered) = bounded::<RenderedBatch>(self.settings.channel_capacity);
         let is_downstream_gone = AtomicBool::new(false);
-        let end_of_extras = Shutdown::new();
+        let end_of_extractor = Shutdown::new();
         let extractor = Extractor {
             settings: self.settings,
             definition: self.definition,
@@ -166,13 +172,13 @@ impl Pipeline<'_> {
         };
         let limits = RenderLimits { document_max_bytes: self.settings.source_limits.document_max_bytes };
         let gone = &is_downstream_gone;
-        let extras_end = &end_of_extras;
+        let extractor_end = &end_of_extractor;
         let mut results: Vec<Result<()>> = Vec::new();
         thread::scope(|scope| {
             let mut workers = Vec::new();
             let started = [
                 spawn(scope, "extractor", move || {
-                    let _end = RequestOnDrop(extras_end);
+                    let _end = RequestOnDrop(extractor_end);
                     extractor.run()
                 }),
                 spawn(scope, "transformer", move || {
@@ -184,7 +190,8 @@ impl Pipeline<'_> {
                     let _gone = RaiseOnDrop(gone);
                     loader.run(&rendered)
                 }),
-                spawn(scope, "extras", move || self.look_for_extras(extras_end, gone)),
+                spawn(scope, "extras", move || self.look_for_extras(extractor_end, gone)),
+                spawn(scope, "verify", move || self.keep_verifying(extractor_end)),
             ];
             for worker in started {
                 match worker {

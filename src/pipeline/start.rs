@@ -7,13 +7,13 @@
 use chrono::{TimeDelta, Utc};
 
 use crate::backoff::Backoff;
+use crate::clock::now_micros;
 use crate::definition::Definition;
 use crate::elastic::{
     Client, EnsureRequest, Ensured, MARK_FORMAT, OwnershipMark, ensure_generation, generation_name,
     put_mapping_additions, put_mark,
 };
 use crate::error::{Error, Result};
-use crate::pipeline::clock::now_micros;
 use crate::pipeline::identity::{keep_identity, kept_identity};
 use crate::pipeline::run::{Mode, PipelineSettings};
 use crate::postgres::{Source, SourceIdentity};
@@ -120,7 +120,7 @@ impl Start<'_> {
         }
         log::info!("{}: writing to {}", self.definition.index, ensured.generation);
         let is_loading = self.store.full_load(&ensured.generation)?.is_some_and(|load| !load.finished);
-        let initial_timestamp = self.kept_initial_timestamp(&ensured.generation)?;
+        let initial_timestamp = kept_initial_timestamp(self.store, &ensured.generation)?;
         if is_loading && initial_timestamp != self.settings.source_limits.initial_timestamp {
             log::warn!(
                 "{}: the full load goes on with the INITIAL_TIMESTAMP that it began with; for another one, run \
@@ -201,19 +201,6 @@ impl Start<'_> {
         Ok(())
     }
 
-    fn kept_initial_timestamp(&self, generation: &str) -> Result<Option<i64>> {
-        let place = initial_timestamp_place(generation);
-        let kept = self.store.meta(&place)?.filter(|kept| !kept.is_empty());
-        kept.map(|kept| {
-            kept.parse().map_err(|error| {
-                Error::wrong(format!("{place} of the state cannot be read"))
-                    .because(error)
-                    .hint("run `pgsluice resync`")
-            })
-        })
-        .transpose()
-    }
-
     fn begin_full_load(&self, ensured: &Ensured, identity: &SourceIdentity) -> Result<()> {
         let may_hold_extras = ensured.document_count > 0;
         let initial = self.settings.source_limits.initial_timestamp;
@@ -242,6 +229,20 @@ impl Start<'_> {
         );
         Ok(())
     }
+}
+
+/// What the full load of a generation leaves out, as it was when the load began.
+pub fn kept_initial_timestamp(store: &Store, generation: &str) -> Result<Option<i64>> {
+    let place = initial_timestamp_place(generation);
+    let kept = store.meta(&place)?.filter(|kept| !kept.is_empty());
+    kept.map(|kept| {
+        kept.parse().map_err(|error| {
+            Error::wrong(format!("{place} of the state cannot be read"))
+                .because(error)
+                .hint("run `pgsluice resync`")
+        })
+    })
+    .transpose()
 }
 
 fn initial_timestamp_place(generation: &str) -> String {

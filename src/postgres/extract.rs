@@ -16,6 +16,7 @@ use crate::error::{Error, Result};
 use crate::key::Key;
 use crate::plan::{ExtractedBatch, PlannedColumn, RelatedRows, root_key};
 use crate::postgres::Source;
+use crate::postgres::lookup::is_hashed_id;
 use crate::postgres::plan::{RelationPlan, RootPlan, SourcePlan};
 use crate::postgres::poll::row_key;
 use crate::postgres::select::CursorKind;
@@ -87,27 +88,31 @@ impl Source {
         }
         self.begin()?;
         let mut read = self.read_in_snapshot(batch, version)?;
-        self.commit()?;
         if let Work::Keys(keys) = &mut read.extracted.batch.work {
             keys.extend_from_slice(&strange);
             read.extracted.missing.append(&mut strange);
+            self.settle_hashed_ids(&mut read.extracted)?;
         }
+        self.commit()?;
         Ok(read)
     }
 
-    /// Which of the given root keys have a row that the definition makes a document of.
-    pub fn existing_keys(&mut self, keys: &[Key]) -> Result<HashSet<Key>> {
-        let (keys, _) = self.split_castable(keys.to_vec())?;
-        let plan = Arc::clone(&self.plan);
-        let mut existing = HashSet::new();
-        self.begin()?;
-        let mut roots = Rows::new(plan.root.select.formats().len());
-        self.read_roots(&plan, &Work::Keys(keys), usize::MAX, &mut roots)?;
-        self.commit()?;
-        for row in 0..roots.len() {
-            existing.insert(root_key(&plan.document.key, &roots, row));
+    /// Takes ids that stand for a row with a long key out of the missing ones: deleting by such an id would take the
+    /// row's document away.
+    fn settle_hashed_ids(&mut self, extracted: &mut ExtractedBatch) -> Result<()> {
+        let hashed: HashSet<String> = extracted
+            .missing
+            .iter()
+            .filter(|key| is_hashed_id(key.as_str()))
+            .map(ToString::to_string)
+            .collect();
+        if hashed.is_empty() {
+            return Ok(());
         }
-        Ok(existing)
+        let with_row = self.hashed_ids_in_snapshot(&hashed)?;
+        let (settled, missing) = extracted.missing.drain(..).partition(|key| with_row.contains(key.as_str()));
+        (extracted.settled, extracted.missing) = (settled, missing);
+        Ok(())
     }
 
     fn read_in_snapshot(&mut self, mut batch: Batch, version: Version) -> Result<Read> {
@@ -176,6 +181,7 @@ impl Source {
                 roots,
                 relations,
                 missing,
+                settled: Vec::new(),
                 refused,
             },
             unread,
@@ -205,40 +211,9 @@ impl Source {
                 }
             }
             Work::Keys(keys) => {
-                let key_types = root.key_types();
-                let mut columns: Vec<Vec<String>> = vec![Vec::with_capacity(keys.len()); key_types.len()];
-                for key in keys {
-                    for (column, text) in
-                        columns.iter_mut().zip(key.columns(key_types.len()).unwrap_or_default())
-                    {
-                        column.push(text);
-                    }
-                }
-                let casts: Vec<String> = key_types
-                    .iter()
-                    .enumerate()
-                    .map(|(place, type_name)| format!("${}::text[]::{type_name}[]", place + 1))
-                    .collect();
-                for column in columns {
-                    parameters.texts(column);
-                }
-                if let [cast] = casts.as_slice() {
-                    conditions.push(format!("{} = any({cast})", root.key_row()));
-                } else {
-                    let names: Vec<String> = (1..=casts.len()).map(|place| format!("k{place}")).collect();
-                    let pairs: Vec<String> = root
-                        .key
-                        .iter()
-                        .zip(&names)
-                        .map(|(key, name)| format!("{} = k.{name}", key.quoted))
-                        .collect();
-                    from = format!(
-                        "unnest({}) as k({}) join {from} on {}",
-                        casts.join(", "),
-                        names.join(", "),
-                        pairs.join(" and ")
-                    );
-                }
+                let matched = match_keys(root, keys, &mut parameters);
+                from = matched.0;
+                conditions.extend(matched.1);
             }
         }
         // The line break ends a comment at the end of the condition.
@@ -496,6 +471,43 @@ fn key_order(root: &RootPlan) -> String {
     root.key.iter().map(|key| key.quoted.clone()).collect::<Vec<_>>().join(", ")
 }
 
+/// What to select from, and under which conditions, to find the rows of these keys; the alias is `t`.
+pub(super) fn match_keys(
+    root: &RootPlan,
+    keys: &[Key],
+    parameters: &mut Parameters,
+) -> (String, Vec<String>) {
+    let table = format!("{} as t", root.table);
+    let key_types = root.key_types();
+    let mut columns: Vec<Vec<String>> = vec![Vec::with_capacity(keys.len()); key_types.len()];
+    for key in keys {
+        for (column, text) in columns.iter_mut().zip(key.columns(key_types.len()).unwrap_or_default()) {
+            column.push(text);
+        }
+    }
+    let casts: Vec<String> = key_types
+        .iter()
+        .enumerate()
+        .map(|(place, type_name)| format!("${}::text[]::{type_name}[]", place + 1))
+        .collect();
+    for column in columns {
+        parameters.texts(column);
+    }
+    if let [cast] = casts.as_slice() {
+        return (table, vec![format!("{} = any({cast})", root.key_row())]);
+    }
+    let names: Vec<String> = (1..=casts.len()).map(|place| format!("k{place}")).collect();
+    let pairs: Vec<String> =
+        root.key.iter().zip(&names).map(|(key, name)| format!("{} = k.{name}", key.quoted)).collect();
+    let from = format!(
+        "unnest({}) as k({}) join {table} on {}",
+        casts.join(", "),
+        names.join(", "),
+        pairs.join(" and ")
+    );
+    (from, Vec::new())
+}
+
 /// `key > low and key <= high` with the root key's types; compared by PostgreSQL alone.
 fn range_condition(root: &RootPlan, key: &str, range: &KeyRange, parameters: &mut Parameters) -> String {
     let types = root.key_types();
@@ -518,7 +530,8 @@ fn range_condition(root: &RootPlan, key: &str, range: &KeyRange, parameters: &mu
     conditions.join(" and ")
 }
 
-fn initial_condition(cursor: &str, kind: CursorKind, initial: i64, timezone: &str) -> String {
+/// Holds for rows of which the cursor is at or after `initial` (microseconds since 1970).
+pub(super) fn initial_condition(cursor: &str, kind: CursorKind, initial: i64, timezone: &str) -> String {
     let instant = format!("'{}'::timestamptz", ServerTime::from_unix_micros(initial));
     match kind {
         CursorKind::Timestamptz => format!("{cursor} >= {instant}"),

@@ -61,6 +61,8 @@ pub struct RootPlan {
     pub row_estimate: Option<u64>,
     /// Whether the catalogue guarantees that the key has no NULL and no duplicates.
     pub is_key_unique: bool,
+    /// Whether it is a table with pages of its own, which can be sampled.
+    pub has_pages: bool,
 }
 
 /// How a relation is read.
@@ -234,6 +236,7 @@ impl<'a> Planner<'a> {
                 cursor,
                 select: root_select,
                 condition: root_definition.condition.clone(),
+                has_pages: root_table.has_system_columns(),
                 row_estimate: (root_table.row_estimate >= 0.0).then_some(root_table.row_estimate as u64),
             },
             relations,

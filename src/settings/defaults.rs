@@ -47,3 +47,13 @@ pub const DEFAULT_DEAD_LETTER_MAX: usize = 10_000;
 
 /// Refusals in a row that stop the pipeline: so many are a wrong mapping, not wrong documents.
 pub const DEFAULT_DEAD_LETTER_STOP: u64 = 1_000;
+
+/// How long a comparison of everything is spread over: what nothing else notices is wrong for a day at most, and the
+/// load of it is not felt.
+pub const DEFAULT_VERIFY_INTERVAL: Duration = Duration::from_secs(24 * 3600);
+
+/// How long `once` verifies: half of the shortest interval of cron.
+pub const DEFAULT_VERIFY_SLICE: Duration = Duration::from_secs(30);
+
+/// The share of documents that may turn out to have no row: more look like a table that was emptied or swapped.
+pub const DEFAULT_VERIFY_MAX_DELETE_PERCENT: u32 = 10;

@@ -93,6 +93,12 @@ pub struct Settings {
     pub dead_letter_max: usize,
     /// How many refusals in a row stop the pipeline.
     pub dead_letter_stop: u64,
+    /// In which all of the index is compared with the database; zero: never.
+    pub verify_interval: Duration,
+    /// How long `once` verifies what is due.
+    pub verify_slice: Duration,
+    /// More documents without a row than this share of the index are not deleted.
+    pub verify_max_delete_percent: u32,
     /// The first load takes root rows whose cursor is at or after this instant, in microseconds since 1970.
     pub initial_timestamp: Option<i64>,
     /// Whether an index that is gone is made anew and loaded in full, instead of ending with an error.
@@ -122,6 +128,9 @@ struct Raw {
     stale_keys_max: Option<String>,
     dead_letter_max: Option<String>,
     dead_letter_stop: Option<String>,
+    verify_interval: Option<String>,
+    verify_slice: Option<String>,
+    verify_max_delete_percent: Option<String>,
     initial_timestamp: Option<String>,
     on_index_missing: Option<String>,
     log_format: Option<String>,
@@ -169,6 +178,9 @@ impl Settings {
             stale_keys_max,
             dead_letter_max,
             dead_letter_stop,
+            verify_interval,
+            verify_slice,
+            verify_max_delete_percent,
             initial_timestamp,
             on_index_missing,
             log_format,
@@ -257,6 +269,24 @@ impl Settings {
                 dead_letter_stop,
                 DEFAULT_DEAD_LETTER_STOP,
                 count(1..=1_000_000_000),
+            ),
+            verify_interval: problems.take(
+                "VERIFY_INTERVAL",
+                verify_interval,
+                DEFAULT_VERIFY_INTERVAL,
+                seconds(Duration::ZERO..=MONTH),
+            ),
+            verify_slice: problems.take(
+                "VERIFY_SLICE",
+                verify_slice,
+                DEFAULT_VERIFY_SLICE,
+                seconds(Duration::ZERO..=MONTH),
+            ),
+            verify_max_delete_percent: problems.take(
+                "VERIFY_MAX_DELETE_PERCENT",
+                verify_max_delete_percent,
+                DEFAULT_VERIFY_MAX_DELETE_PERCENT,
+                count(0..=100),
             ),
             initial_timestamp: problems
                 .take("INITIAL_TIMESTAMP", initial_timestamp, None, |text| instant(text).map(Some)),

@@ -104,6 +104,19 @@ pub const SETTINGS: &[Setting] = &[
     plain("DEAD_LETTER_MAX", "10000", "documents", "How many dead letters are kept with their documents"),
     plain("DEAD_LETTER_STOP", "1000", "documents", "How many refusals in a row stop the pipeline"),
     plain(
+        "VERIFY_INTERVAL",
+        "86400",
+        "seconds",
+        "In which `run` and `once` compare all of the index with the database, by and by; 0: never",
+    ),
+    plain("VERIFY_SLICE", "30", "seconds", "How long `once` verifies what is due"),
+    plain(
+        "VERIFY_MAX_DELETE_PERCENT",
+        "10",
+        "percent",
+        "More documents without a row than this share, and than 100, are not deleted",
+    ),
+    plain(
         "INITIAL_TIMESTAMP",
         "",
         "",

@@ -8,6 +8,7 @@ use crate::store::batches;
 use crate::store::failure::Attempt;
 use crate::store::full_load::{self, Purpose};
 use crate::store::memory::Memory;
+use crate::store::verify;
 
 /// What a resync begins anew.
 const TABLES_OF_A_LOAD: [&str; 4] = ["open_ranges", "full_loads", "checkpoints", "feed_states"];
@@ -77,6 +78,7 @@ impl Store {
             )?;
             batches::put_all_back(transaction, memory, id, now)?;
             clear(transaction, &TABLES_OF_A_LOAD, id)?;
+            verify::begin_anew(transaction, id)?;
             full_load::begin(transaction, id, purpose, extras_pending, now)?;
             // What was forgotten is counted no more.
             *memory = Memory::load(transaction)?;
@@ -94,6 +96,7 @@ fn forget_others(transaction: &Transaction<'_>, index_alias: &str, id: i64) -> A
     for other in others {
         clear(transaction, &TABLES_OF_A_LOAD, other)?;
         clear(transaction, &OTHER_TABLES, other)?;
+        verify::begin_anew(transaction, other)?;
         transaction.execute("delete from generations where id = ?1", [other])?;
     }
     Ok(())

@@ -44,6 +44,7 @@ mod status;
 #[cfg(test)]
 mod testing;
 mod transaction;
+mod verify;
 mod versions;
 
 pub use acknowledge::Acknowledgement;
@@ -56,3 +57,4 @@ pub use lock::PipelineLock;
 pub use open::Store;
 pub use runs::{Run, RunNumber};
 pub use status::{FeedStatus, Status};
+pub use verify::{Difference, DifferenceKind, SettledCandidates, VerifyCaller, VerifyPass, VerifyProgress};

@@ -11,7 +11,7 @@ use crate::store::failure::{Attempt, MOVE_AWAY};
 /// Marks the file as ours ("pgsl"), so that another program's database is never taken for a state.
 const APPLICATION_ID: i32 = 0x7067_736c;
 
-const STEPS: &[&str] = &[FIRST];
+const STEPS: &[&str] = &[FIRST, VERIFY];
 
 /// Generations are named by a small number in the rows that come in thousands.
 const FIRST: &str = "
@@ -125,6 +125,29 @@ create table runs (
     outcome text,
     counts text
 ) strict;
+";
+
+/// How far verify is, and what it has seen; `state` is its own.
+const VERIFY: &str = "
+create table verify_progress (
+    generation integer not null,
+    caller text not null check (caller in ('schedule', 'command')),
+    pass text not null check (pass in ('documents', 'extras')),
+    state text not null,
+    primary key (generation, caller, pass)
+) without rowid, strict;
+
+create table verify_differences (
+    generation integer not null,
+    caller text not null,
+    pass text not null,
+    key text not null,
+    kind text not null check (kind in ('missing', 'different', 'extra')),
+    fields text not null,
+    seen text not null,
+    is_confirmed integer not null,
+    primary key (generation, caller, pass, key)
+) without rowid, strict;
 ";
 
 /// What an opened file is.

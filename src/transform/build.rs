@@ -25,7 +25,7 @@ pub struct RenderLimits {
 /// Every root row becomes an `index` action, every missing key a `delete`, all with the batch's version. A document
 /// over the limit is refused and leaves no bytes in the body.
 pub fn render(extracted: ExtractedBatch, limits: RenderLimits) -> RenderedBatch {
-    let ExtractedBatch { batch, version, plan, roots, relations, missing, refused } = extracted;
+    let ExtractedBatch { batch, version, plan, roots, relations, missing, settled, refused } = extracted;
     let row_bytes =
         roots.byte_count() + relations.iter().map(|related| related.rows.byte_count()).sum::<usize>();
     let mut rendered = RenderedBatch {
@@ -34,6 +34,7 @@ pub fn render(extracted: ExtractedBatch, limits: RenderLimits) -> RenderedBatch 
         // JSON adds names to the rows' bytes and the action lines; a list of objects more than a plain row.
         body: Vec::with_capacity(row_bytes + row_bytes / 2 + 256 * (roots.len() + missing.len())),
         actions: Vec::with_capacity(roots.len() + missing.len()),
+        settled,
         refused,
     };
     let mut builder =

@@ -1,0 +1,79 @@
+//! When a pass of the schedule is due.
+
+use std::time::Duration;
+
+use crate::store::VerifyProgress;
+
+/// A pass that something made due begins no sooner after the last one than this many times as long as that one took.
+const PAUSE_FACTOR: i64 = 3;
+
+/// And no sooner than this.
+const PAUSE_MIN: i64 = 2_000_000;
+
+/// Whether a pass is due for what has happened since it began, and the last one is long enough ago.
+pub(super) fn is_due_soon(due_since: Option<i64>, progress: &VerifyProgress, now: i64) -> bool {
+    let pause = progress.duration.saturating_mul(PAUSE_FACTOR).max(PAUSE_MIN);
+    let was_begun = progress.is_under_way || progress.finished_at.is_some();
+    let last_began = if was_begun { progress.started_at } else { 0 };
+    due_since.is_some_and(|since| since > last_began)
+        && progress.finished_at.is_none_or(|finished_at| now - finished_at >= pause || now < finished_at)
+}
+
+/// Whether a range is due so that the ranges are spread evenly over the interval.
+pub(super) fn is_range_due(progress: &VerifyProgress, now: i64, interval: i64, chunk_size: u64) -> bool {
+    let elapsed = now - progress.started_at;
+    if !progress.is_under_way {
+        // The first range of the next pass, or of the first one: a load or pass that ended has just looked at all.
+        return elapsed >= interval;
+    }
+    if elapsed >= interval {
+        return true;
+    }
+    let chunk_size = chunk_size.max(1);
+    let range_count = progress.expected.div_ceil(chunk_size).max(1) as f64;
+    let due = (range_count * elapsed.max(0) as f64 / interval.max(1) as f64).floor();
+    ((progress.looked_at / chunk_size) as f64) < due
+}
+
+/// As instants of the state are counted.
+pub(super) fn micros(duration: Duration) -> i64 {
+    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn progress(started_at: i64, looked_at: u64) -> VerifyProgress {
+        VerifyProgress {
+            is_under_way: true,
+            started_at,
+            looked_at,
+            expected: 1_000,
+            ..VerifyProgress::default()
+        }
+    }
+
+    #[test]
+    fn ranges_are_spread_over_the_interval() {
+        // Ten ranges in 1,000 microseconds.
+        assert!(!is_range_due(&progress(5_000, 0), 5_050, 1_000, 100));
+        assert!(is_range_due(&progress(5_000, 0), 5_100, 1_000, 100));
+        assert!(!is_range_due(&progress(5_000, 100), 5_199, 1_000, 100));
+        assert!(is_range_due(&progress(5_000, 100), 5_200, 1_000, 100));
+        // More rows than expected: what is left is due at the end.
+        assert!(is_range_due(&progress(5_000, 9_999), 6_000, 1_000, 100));
+        let ended = VerifyProgress { is_under_way: false, ..progress(5_000, 1_000) };
+        assert!(!is_range_due(&ended, 5_999, 1_000, 100) && is_range_due(&ended, 6_000, 1_000, 100));
+    }
+
+    #[test]
+    fn what_happens_often_waits_longer() {
+        let mut last = VerifyProgress { started_at: 10, ..VerifyProgress::default() };
+        assert!(is_due_soon(Some(5), &last, 20) && !is_due_soon(None, &last, 20));
+        last.finished_at = Some(1_000_000);
+        last.duration = 10_000_000;
+        assert!(!is_due_soon(Some(5), &last, 99_000_000));
+        assert!(!is_due_soon(Some(20), &last, 30_000_000) && is_due_soon(Some(20), &last, 31_000_000));
+    }
+}
