@@ -27,3 +27,4 @@ mod refusals;
 mod restarts;
 mod servers;
 mod signals;
+mod soak;
