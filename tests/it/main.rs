@@ -27,4 +27,5 @@ mod refusals;
 mod restarts;
 mod servers;
 mod signals;
+mod soak;
 mod verify;

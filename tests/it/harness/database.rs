@@ -45,6 +45,11 @@ impl Database {
         self.connect_to(&self.name)
     }
 
+    /// The same where the server may be away.
+    pub fn try_connect(&self) -> Result<Client, postgres::Error> {
+        Client::connect(&self.dsn(&self.name, &self.user, &self.password), NoTls)
+    }
+
     /// Runs statements on a connection of their own.
     pub fn execute(&self, sql: &str) {
         self.connect().batch_execute(sql).unwrap_or_else(|error| panic!("{sql}: {error:?}"));

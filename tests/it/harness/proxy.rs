@@ -40,6 +40,8 @@ impl Asked {
 pub enum Deed {
     /// Pass it on and hand back the answer.
     Pass,
+    /// Keep it back for so long before it is passed on; what becomes of the client meanwhile makes no difference.
+    PassLater(Duration),
     /// Answer for the server, which never sees it: status, headers (each with its line end), body.
     Answer(u16, String, String),
     /// Keep silent; the server never sees it.
@@ -174,7 +176,10 @@ fn serve(stream: &TcpStream, shared: &Shared) -> std::io::Result<()> {
             }
             Deed::HangUp => return stream.shutdown(Shutdown::Both),
             Deed::Answer(status, headers, body) => answer(stream, status, &headers, body.as_bytes())?,
-            Deed::Pass => {
+            Deed::Pass | Deed::PassLater(_) => {
+                if let Deed::PassLater(wait) = deed {
+                    std::thread::sleep(wait);
+                }
                 let (status, product, found) = pass_on(shared, &asked, content_type.as_deref(), body)?;
                 answer(stream, status, &product, &found)?;
             }
