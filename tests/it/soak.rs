@@ -269,7 +269,7 @@ impl Chaos<'_> {
             9 => self.befall("busy", pause, 2, |rng| {
                 Deed::answer([429, 502, 503, 504][rng.usize(0..4)], "<html>busy</html>")
             }),
-            10 => self.befall("items lost", pause, 3, |_| Deed::LoseItem),
+            10 => self.befall("actions lost", pause, 3, |_| Deed::LoseAction),
             // Some of them for longer than the client waits.
             11 => self.befall("held back", pause, 3, |rng| {
                 Deed::PassLater(Duration::from_millis(rng.u64(50..4_000)))
