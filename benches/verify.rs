@@ -47,7 +47,10 @@ fn main() {
                 Work::Keys(_) => None,
             };
             ids.extend(
-                render(read.extracted, render_limits).actions.iter().map(|action| action.key.document_id()),
+                render(read.extracted, render_limits)
+                    .actions
+                    .iter()
+                    .map(|action| action.key.document_id().into_owned()),
             );
             if low.is_none() {
                 break;

@@ -58,9 +58,12 @@ impl Backoff {
         if let Some(deadline) = self.deadline {
             let left = deadline.saturating_sub(failing_since.elapsed());
             if left.is_zero() {
-                return Err(
-                    error.hint(format!("gave up after {} s, see RETRY_DEADLINE", deadline.as_secs_f64()))
-                );
+                let gave_up = format!("gave up after {} s, see RETRY_DEADLINE", deadline.as_secs_f64());
+                let hint = match error.hint_text() {
+                    Some(hint) => format!("{hint}; {gave_up}"),
+                    None => gave_up,
+                };
+                return Err(error.hint(hint));
             }
             wait = wait.min(left);
         }
@@ -109,12 +112,13 @@ mod tests {
         let shutdown = Shutdown::new();
         let began = Instant::now();
         let error = loop {
-            if let Err(error) = backoff.wait_after(Error::unreachable("down"), None, &shutdown) {
+            let down = Error::unreachable("down").hint("start it");
+            if let Err(error) = backoff.wait_after(down, None, &shutdown) {
                 break error;
             }
         };
         assert!(error.is_retryable());
-        assert!(error.hint_text().is_some_and(|hint| hint.contains("RETRY_DEADLINE")));
+        assert_eq!(error.hint_text(), Some("start it; gave up after 0.03 s, see RETRY_DEADLINE"));
         assert!(began.elapsed() < Duration::from_secs(5));
     }
 }

@@ -21,6 +21,15 @@ impl fmt::Display for BatchNumber {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Version(pub u64);
 
+impl Version {
+    /// The highest: the servers keep versions as signed 64-bit numbers.
+    pub const HIGHEST: Self = Self(i64::MAX as u64);
+
+    /// From here on a version that someone else gave cannot be outdone: what is left above it, 142 years of
+    /// microseconds, is for the versions that follow.
+    pub const OUT_OF_REACH: Self = Self(Self::HIGHEST.0 - (1 << 52));
+}
+
 impl fmt::Display for Version {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(formatter)

@@ -86,7 +86,7 @@ impl CellFormat {
             Self::Int2 | Self::Int4 | Self::Int8 => write_display(&mut out, integer(bytes)),
             _ => out.extend_from_slice(bytes),
         }
-        String::from_utf8_lossy(&out).into_owned()
+        String::from_utf8(out).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
     }
 
     /// Compares two cells of this format by value; text by its bytes (the order of the C collation).

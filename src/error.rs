@@ -16,6 +16,8 @@ pub enum Kind {
     Unreachable,
     /// Settings, the definition, the command line, the state or a server's answer are wrong until someone acts.
     Wrong,
+    /// The index is gone: wrong as well, unless `ON_INDEX_MISSING` says to make it again.
+    IndexMissing,
     /// Another process runs the pipeline on this state.
     Locked,
     /// We were asked to end; not a failure.
@@ -98,7 +100,7 @@ impl Error {
     pub fn exit_code(&self) -> u8 {
         match self.kind {
             Kind::Interrupted => 0,
-            Kind::Wrong => 2,
+            Kind::Wrong | Kind::IndexMissing => 2,
             Kind::Unreachable => 3,
             Kind::Locked => 4,
         }

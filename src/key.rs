@@ -3,6 +3,7 @@
 //! A key is held as PostgreSQL's own text of its columns and is only ever *compared* in PostgreSQL: no order of ours
 //! can equal a column's collation. Equality of the text is enough to say that two keys are the same row.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use sha2::{Digest, Sha256};
@@ -76,15 +77,15 @@ impl Key {
     }
 
     /// The `_id` of this key's document: the key itself, or a hash of it where that is too long or empty.
-    pub fn document_id(&self) -> String {
+    pub fn document_id(&self) -> Cow<'_, str> {
         if self.0.len() <= ID_MAX_BYTES && !self.0.is_empty() {
-            return self.0.to_string();
+            return Cow::Borrowed(&self.0);
         }
         let mut id = String::from(HASHED_ID_PREFIX);
         for byte in Sha256::digest(self.0.as_bytes()) {
             id.push_str(&format!("{byte:02x}"));
         }
-        id
+        Cow::Owned(id)
     }
 }
 

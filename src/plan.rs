@@ -115,3 +115,14 @@ pub struct ExtractedBatch {
     /// Documents that are too large to be built.
     pub refused: Vec<Refusal>,
 }
+
+/// The key of a root row, whose columns `columns` names in the key's order.
+pub fn root_key(columns: &[PlannedColumn], roots: &Rows, row: usize) -> Key {
+    let text =
+        |column: &PlannedColumn| column.format.text(roots.cell(row, column.position).unwrap_or_default());
+    match columns {
+        // One column is the key as it is.
+        [only] => Key::from_encoded(text(only)),
+        several => Key::from_columns(&several.iter().map(text).collect::<Vec<_>>()),
+    }
+}

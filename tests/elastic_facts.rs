@@ -96,6 +96,7 @@ impl Server {
                 mark: &mark("one"),
                 adopt,
                 known_generation,
+                recreate: false,
             },
             &format!("{}-20260101t000000", self.alias),
         )

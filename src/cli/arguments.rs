@@ -31,12 +31,18 @@ pub(super) struct Arguments {
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// Loads everything if the index is new, then keeps it in sync until SIGTERM or SIGINT.
+    ///
+    /// Servers that are away are waited for, however long. On a signal it finishes what is under way and ends with 0;
+    /// a second signal ends it at once. The next start goes on where this one ended.
     Run {
         /// Takes over an index that holds documents which pgsluice did not write.
         #[arg(long)]
         adopt: bool,
     },
     /// Brings the index up to the present and ends: for cron.
+    ///
+    /// It ends when everything that was committed before its start is in the index. Servers that are away are waited
+    /// for until RETRY_DEADLINE.
     Once {
         /// Takes over an index that holds documents which pgsluice did not write.
         #[arg(long)]
@@ -52,20 +58,29 @@ pub(super) enum Command {
         adopt: bool,
     },
     /// Tries settings, definition, connections, rights, columns and mapping; changes nothing.
+    ///
+    /// Prints each finding with its cure. It ends with 2 if something has to be mended, with 3 if only a server is
+    /// away, else with 0.
     Check {
         /// Prints the findings as JSON.
         #[arg(long)]
         json: bool,
     },
     /// Prints the documents that would be sent; writes nothing.
+    ///
+    /// With --diff it ends with exit code 1 where the index differs.
     Preview {
-        /// Keys of root rows, as in the documents' `_id`; the first three rows if none is given.
+        /// Keys of root rows, as in the documents' `_id` (several key columns are joined with `|`); the first three
+        /// rows if none is given.
         keys: Vec<String>,
         /// Prints beside each document how the index differs from it.
         #[arg(long)]
         diff: bool,
     },
     /// Says how far the index is: documents, lag, stale and in-flight keys, dead letters, last runs.
+    ///
+    /// It reads the state alone and asks the index for its number of documents, so it works beside a running pipeline
+    /// and while servers are away.
     Status {
         /// Prints it as JSON.
         #[arg(long)]
@@ -89,7 +104,7 @@ pub(super) enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Shows the documents that the index refused.
+    /// Lists, shows, retries or drops the documents that the index refused.
     DeadLetters {
         #[command(subcommand)]
         command: DeadLettersCommand,

@@ -14,7 +14,8 @@ use crate::store::Store;
 
 pub(super) fn check(settings: &Settings, as_json: bool) -> Result<u8> {
     let definition = target::definition(settings)?;
-    let mut findings = vec![Finding::new(
+    let mut report = Report::default();
+    report.findings.push(Finding::new(
         Level::Good,
         "definition",
         format!(
@@ -23,10 +24,11 @@ pub(super) fn check(settings: &Settings, as_json: bool) -> Result<u8> {
             definition.relations.len(),
             definition.index
         ),
-    )];
-    let identity = check_source(settings, &definition, &mut findings);
-    check_state(settings, &definition, identity.as_ref(), &mut findings);
-    check_index(settings, &definition, identity.as_ref(), &mut findings);
+    ));
+    let identity = check_source(settings, &definition, &mut report);
+    check_state(settings, &definition, identity.as_ref(), &mut report);
+    check_index(settings, &definition, identity.as_ref(), &mut report);
+    let Report { findings, exit_code } = report;
     let worst = findings.iter().map(|finding| finding.level).max().unwrap_or(Level::Good);
     if as_json {
         let list: Vec<_> = findings
@@ -51,7 +53,24 @@ pub(super) fn check(settings: &Settings, as_json: bool) -> Result<u8> {
             Level::Problem => "not ready: mend the problems above",
         })?;
     }
-    Ok(if worst == Level::Problem { 2 } else { 0 })
+    Ok(exit_code)
+}
+
+/// Everything that was found, and what the command ends with.
+#[derive(Default)]
+struct Report {
+    findings: Vec<Finding>,
+    /// Of the gravest error: what is wrong for good goes before a server that is away.
+    exit_code: u8,
+}
+
+impl Report {
+    fn fail(&mut self, subject: &str, error: &Error) {
+        self.findings.push(problem(subject, error));
+        if self.exit_code == 0 || !error.is_retryable() {
+            self.exit_code = error.exit_code();
+        }
+    }
 }
 
 fn print(finding: &Finding) -> Result<()> {
@@ -76,22 +95,18 @@ fn problem(subject: &str, error: &Error) -> Finding {
 }
 
 /// Returns which database it is, if it can be reached and the definition fits it.
-fn check_source(
-    settings: &Settings,
-    definition: &Definition,
-    findings: &mut Vec<Finding>,
-) -> Option<SourceIdentity> {
+fn check_source(settings: &Settings, definition: &Definition, report: &mut Report) -> Option<SourceIdentity> {
     let subject = "PostgreSQL";
     let mut source = match Source::connect(&settings.source, definition, target::source_limits(settings)) {
         Ok(source) => source,
         Err(error) => {
-            findings.push(problem(subject, &error));
+            report.fail(subject, &error);
             return None;
         }
     };
     match source.inspect() {
-        Ok(found) => findings.extend(found),
-        Err(error) => findings.push(problem(subject, &error)),
+        Ok(found) => report.findings.extend(found),
+        Err(error) => report.fail(subject, &error),
     }
     Some(source.identity().clone())
 }
@@ -100,7 +115,7 @@ fn check_state(
     settings: &Settings,
     definition: &Definition,
     identity: Option<&SourceIdentity>,
-    findings: &mut Vec<Finding>,
+    report: &mut Report,
 ) {
     let place = settings.storage_dir.display().to_string();
     let subject = format!("state {place}");
@@ -116,22 +131,22 @@ fn check_state(
             _ => Ok("belongs to this database and definition"),
         }
     });
-    findings.push(match checked {
-        Ok(message) => Finding::new(Level::Good, subject, message),
-        Err(error) => problem(&subject, &error),
-    });
+    match checked {
+        Ok(message) => report.findings.push(Finding::new(Level::Good, subject, message)),
+        Err(error) => report.fail(&subject, &error),
+    }
 }
 
 fn check_index(
     settings: &Settings,
     definition: &Definition,
     identity: Option<&SourceIdentity>,
-    findings: &mut Vec<Finding>,
+    report: &mut Report,
 ) {
     let subject = format!("index {}", definition.index);
     match look_at_index(settings, definition, identity, &subject) {
-        Ok(found) => findings.extend(found),
-        Err(error) => findings.push(problem(&subject, &error)),
+        Ok(found) => report.findings.extend(found),
+        Err(error) => report.fail(&subject, &error),
     }
 }
 
@@ -155,6 +170,7 @@ fn look_at_index(
         mark: &mark,
         adopt: false,
         known_generation: None,
+        recreate: false,
     };
     let step = decide(&inspected, &request)?;
     if let Inspected::Found(found) = &inspected {

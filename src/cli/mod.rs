@@ -3,6 +3,7 @@
 mod arguments;
 mod check;
 mod dead_letters;
+mod layout;
 mod logging;
 mod output;
 mod preview;
@@ -19,7 +20,7 @@ use clap::Parser;
 use crate::cli::arguments::{Arguments, Command};
 use crate::cli::verify::VerifyOptions;
 use crate::error::Result;
-use crate::settings::Settings;
+use crate::settings::{LogFormat, Settings};
 use crate::verify::Repair;
 
 /// Runs the command that the command line names and returns the exit code of the process.
@@ -38,7 +39,7 @@ pub fn main() -> u8 {
     match run(&arguments) {
         Ok(exit_code) => exit_code,
         Err(error) => {
-            logging::start_quietly(arguments.log_format);
+            logging::start_quietly(arguments.log_format.or_else(LogFormat::of_environment));
             log::error!("{}", error.story());
             error.exit_code()
         }

@@ -3,9 +3,10 @@
 use serde_json::Value;
 
 use crate::batch::{Batch, BatchNumber, KeyRange, Version, Work};
-use crate::cli::{output, target};
+use crate::cli::{layout, output, target};
+use crate::definition::Definition;
 use crate::document::{ActionKind, RenderedBatch};
-use crate::elastic::{Client, get_documents};
+use crate::elastic::{Client, Inspected, get_documents, inspect};
 use crate::error::{Error, Result};
 use crate::key::Key;
 use crate::postgres::Source;
@@ -24,7 +25,9 @@ pub(super) fn preview(settings: &Settings, keys: &[String], diff: bool) -> Resul
     let work = if keys.is_empty() {
         Work::Range(KeyRange { low: None, high: source.cut_range(None, SHOWN)? })
     } else {
-        Work::Keys(keys.iter().map(|key| Key::from_encoded(key.as_str())).collect())
+        let keys: Vec<Key> = keys.iter().map(|key| Key::from_encoded(key.as_str())).collect();
+        must_be_possible(&mut source, &definition, &keys)?;
+        Work::Keys(keys)
     };
     let read = source.read(Batch { number: BatchNumber(0), work, attempt_count: 0 }, Version(0))?;
     if !read.unread.is_empty() {
@@ -50,9 +53,26 @@ pub(super) fn preview(settings: &Settings, keys: &[String], diff: bool) -> Resul
     Ok(0)
 }
 
+/// Refuses what is no key of the root table at all: a slip of the hand must not look like a row that is gone.
+fn must_be_possible(source: &mut Source, definition: &Definition, keys: &[Key]) -> Result<()> {
+    let impossible = source.impossible_keys(keys)?;
+    if impossible.is_empty() {
+        return Ok(());
+    }
+    let written: Vec<String> = impossible.iter().map(|key| format!("{:?}", key.as_str())).collect();
+    let table = &definition.root.table;
+    Err(Error::wrong(format!("{} cannot be a key of {table}", written.join(", ")))
+        .hint(format!("its key is: {}", source.root_key_description())))
+}
+
 fn show_differences(client: &Client, index: &str, rendered: &RenderedBatch) -> Result<u8> {
-    let ids: Vec<String> = rendered.actions.iter().map(|action| action.key.document_id()).collect();
-    let found = get_documents(client, index, &ids)?;
+    let ids: Vec<String> =
+        rendered.actions.iter().map(|action| action.key.document_id().into_owned()).collect();
+    // Before the first load everything is missing.
+    let found = match inspect(client, index)? {
+        Inspected::Missing => ids.iter().map(|_| None).collect(),
+        _ => get_documents(client, index, &ids)?,
+    };
     let mut exit_code = 0;
     for (action, found) in rendered.actions.iter().zip(found) {
         let key = &action.key;
@@ -100,7 +120,8 @@ fn show_fields(ours: &Value, theirs: &Value) -> Result<()> {
 }
 
 fn pretty(document: &[u8]) -> Result<String> {
-    Ok(format!("{:#}", parse(document)?))
+    parse(document)?;
+    Ok(layout::spread(&String::from_utf8_lossy(document)))
 }
 
 fn parse(document: &[u8]) -> Result<Value> {

@@ -1,12 +1,12 @@
 //! `run`, `once` and `resync`: the commands that run the pipeline.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::cli::{logging, signals, target};
 use crate::elastic::Client;
 use crate::error::{Kind, Result};
 use crate::metrics::Counters;
-use crate::pipeline::{Mode, Pipeline, Progress, Start, now_micros};
+use crate::pipeline::{Mode, Pipeline, Progress, Start, Target, now_micros};
 use crate::settings::Settings;
 use crate::shutdown::Shutdown;
 use crate::store::{PipelineLock, Store};
@@ -28,6 +28,9 @@ pub(super) fn once(settings: &Settings, adopt: bool) -> Result<u8> {
 pub(super) fn resync(settings: &Settings, adopt: bool) -> Result<u8> {
     sync(settings, &Sync { command: "resync", mode: Mode::Once, adopt, resync: true })
 }
+
+/// So that two programs of which one deletes what the other makes do not keep both servers busy.
+const REBUILD_PAUSE: Duration = Duration::from_secs(1);
 
 struct Sync {
     command: &'static str,
@@ -56,30 +59,20 @@ fn sync(settings: &Settings, sync: &Sync) -> Result<u8> {
         shutdown: &shutdown,
         adopt: sync.adopt,
         resync: sync.resync,
+        recreate: settings.rebuild_missing_index,
     };
-    let ended = start.prepare().and_then(|target| {
-        let progress = Progress::new(&definition.index, target.expected, logging::bars());
-        let mut pipeline_settings = pipeline_settings.clone();
-        pipeline_settings.source_limits.initial_timestamp = target.initial_timestamp;
-        let pipeline = Pipeline {
-            settings: &pipeline_settings,
-            definition: &definition,
-            generation: &target.generation,
-            write_alias: &target.write_alias,
-            store: &store,
-            client: &client,
-            mode: sync.mode,
-            shutdown: &shutdown,
-            counters: &counters,
-            progress: &progress,
-        };
-        let mut ended = pipeline.run();
-        if ended.is_ok() && sync.mode == Mode::Once && !sync.resync {
-            ended = pipeline.verify_what_is_due();
+    let ended = loop {
+        let ended = start.prepare().and_then(|target| follow(&start, &target, &counters));
+        match ended {
+            Err(error) if error.kind() == Kind::IndexMissing && start.recreate => {
+                log::warn!("{}; ON_INDEX_MISSING=rebuild: it is made anew and loaded in full", error.story());
+                if shutdown.wait(REBUILD_PAUSE) {
+                    break Ok(());
+                }
+            }
+            other => break other,
         }
-        progress.caught_up();
-        ended
-    });
+    };
     // Being asked to end is no failure.
     let ended = match ended {
         Err(error) if error.kind() == Kind::Interrupted => Ok(()),
@@ -89,8 +82,10 @@ fn sync(settings: &Settings, sync: &Sync) -> Result<u8> {
         Ok(()) => "done".to_owned(),
         Err(error) => error.story(),
     };
-    store.finish_run(run, &outcome, &counters.to_json(), now_micros())?;
+    let recorded = store.finish_run(run, &outcome, &counters.to_json(), now_micros());
+    // The end that is to be recorded says more than that it could not be.
     ended?;
+    recorded?;
     log::info!(
         "{}: {} documents written, {} deleted, {} refused, {} sent again; {} requests with {:.1} MB in {:.1} s",
         definition.index,
@@ -103,4 +98,29 @@ fn sync(settings: &Settings, sync: &Sync) -> Result<u8> {
         began.elapsed().as_secs_f64()
     );
     Ok(if counters.refused.get() > 0 { DOCUMENTS_REFUSED } else { 0 })
+}
+
+/// Runs a pipeline with what was prepared.
+fn follow(start: &Start<'_>, target: &Target, counters: &Counters) -> Result<()> {
+    let progress = Progress::new(&start.definition.index, target.expected, logging::bars());
+    let mut settings = start.settings.clone();
+    settings.source_limits.initial_timestamp = target.initial_timestamp;
+    let pipeline = Pipeline {
+        settings: &settings,
+        definition: start.definition,
+        generation: &target.generation,
+        write_alias: &target.write_alias,
+        store: start.store,
+        client: start.client,
+        mode: start.mode,
+        shutdown: start.shutdown,
+        counters,
+        progress: &progress,
+    };
+    let mut ended = pipeline.run();
+    if ended.is_ok() && start.mode == Mode::Once && !start.resync {
+        ended = pipeline.verify_what_is_due();
+    }
+    progress.caught_up();
+    ended
 }

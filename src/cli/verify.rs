@@ -186,6 +186,7 @@ impl Command<'_> {
                 shutdown: self.shutdown,
                 adopt: false,
                 resync: false,
+                recreate: false,
             };
             let target = start.prepare()?;
             if target.generation != self.generation.name {

@@ -25,7 +25,9 @@ pub use parse::parse;
 /// # Errors
 /// If the file cannot be read, or as [`parse`] says.
 pub fn load(path: &Path) -> Result<Definition> {
-    let text = read(path)?;
+    let text = read(path).map_err(|error| {
+        error.hint("DEFINITION names the definition file in UTF-8; unset, the built-in movies are synced")
+    })?;
     let directory = path.parent().unwrap_or(Path::new(""));
     parse(&text, &path.display().to_string(), &|mapping| read(&directory.join(mapping)))
 }

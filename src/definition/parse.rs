@@ -41,8 +41,15 @@ fn read(
     let (document, errors) = DeTable::parse_recoverable(text);
     if !errors.is_empty() {
         for error in errors {
-            let message = error.message().trim().replace('\n', ", ");
-            problems.add(&error.span().unwrap_or(0..0), "", message);
+            let span = error.span().unwrap_or(0..0);
+            let mut message = error.message().trim().replace('\n', ", ");
+            // Which one it is, the parser leaves to the line.
+            if message == "duplicate key"
+                && let Some(name) = text.get(span.clone())
+            {
+                message = format!("{name} is written twice, leave one of them out");
+            }
+            problems.add(&span, "", message);
         }
         return None;
     }

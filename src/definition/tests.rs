@@ -405,7 +405,7 @@ fn a_file_that_is_no_toml_is_answered_with_its_lines() {
     let text = "version = 1\nindex = \"orders\nmapping = 'm'\n[root]\n";
     assert_eq!(problems(text, ORDERS), "line 2: invalid basic string, expected `\"`");
     let text = "version = 1\nversion = 1\n";
-    assert_eq!(problems(text, ORDERS), "line 2: duplicate key");
+    assert_eq!(problems(text, ORDERS), "line 2: version is written twice, leave one of them out");
 }
 
 #[test]

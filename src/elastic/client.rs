@@ -14,7 +14,7 @@ use chrono::Utc;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use ureq::Agent;
-use ureq::http::header::{AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER};
+use ureq::http::header::{AUTHORIZATION, CONTENT_TYPE, EXPECT, RETRY_AFTER};
 use ureq::http::{HeaderValue, Method};
 
 use crate::elastic::failure::{Failure, explain, successful};
@@ -48,6 +48,9 @@ pub(crate) struct Request<'a> {
     pub(crate) body: RequestBody<'a>,
     /// Whether the request can be sent again when its answer was lost.
     pub(crate) is_repeatable: bool,
+    /// Whether the server is to say first that it will take the body. One that finds a body too large answers 413 at
+    /// the head and hangs up, and of that answer nothing arrives while the body is still being sent.
+    pub(crate) asks_first: bool,
 }
 
 /// A client of Elasticsearch or OpenSearch; clones share connections and what is known of the nodes.
@@ -112,8 +115,13 @@ impl Client {
             return Ok(info.clone());
         }
         let attempt = "cannot ask the index server for its version";
-        let request =
-            Request { method: Method::GET, path: "/", body: RequestBody::None, is_repeatable: true };
+        let request = Request {
+            method: Method::GET,
+            path: "/",
+            body: RequestBody::None,
+            is_repeatable: true,
+            asks_first: false,
+        };
         let response = successful(self.call(&request).map_err(|error| error.while_doing(attempt))?, attempt)?;
         let info = parse_server_info(&response)?;
         Ok(self.inner.server_info.get_or_init(|| info).clone())
@@ -158,6 +166,9 @@ impl Client {
         if let Some(authorization) = &self.inner.authorization {
             builder = builder.header(AUTHORIZATION, authorization);
         }
+        if request.asks_first {
+            builder = builder.header(EXPECT, "100-continue");
+        }
         let mut answer = match request.body {
             RequestBody::None => self.inner.agent.run(builder.body(())?)?,
             RequestBody::Json(bytes) => {
@@ -178,14 +189,26 @@ impl Client {
 
     /// Gets and reads JSON; `attempt` says for what.
     pub(crate) fn get<T: DeserializeOwned>(&self, path: &str, attempt: &str) -> Result<T> {
-        let request = Request { method: Method::GET, path, body: RequestBody::None, is_repeatable: true };
+        let request = Request {
+            method: Method::GET,
+            path,
+            body: RequestBody::None,
+            is_repeatable: true,
+            asks_first: false,
+        };
         let response = self.call(&request).map_err(|error| error.while_doing(attempt))?;
         successful(response, attempt)?.json(attempt)
     }
 
     /// Gets and reads JSON, or nothing where the server answers 404.
     pub(crate) fn get_if_found<T: DeserializeOwned>(&self, path: &str, attempt: &str) -> Result<Option<T>> {
-        let request = Request { method: Method::GET, path, body: RequestBody::None, is_repeatable: true };
+        let request = Request {
+            method: Method::GET,
+            path,
+            body: RequestBody::None,
+            is_repeatable: true,
+            asks_first: false,
+        };
         let response = self.call(&request).map_err(|error| error.while_doing(attempt))?;
         if response.status == 404 {
             return Ok(None);
@@ -202,7 +225,8 @@ impl Client {
         attempt: &str,
     ) -> Result<Response> {
         let body = to_json(body, attempt)?;
-        let request = Request { method, path, body: RequestBody::Json(&body), is_repeatable: true };
+        let request =
+            Request { method, path, body: RequestBody::Json(&body), is_repeatable: true, asks_first: false };
         self.call(&request).map_err(|error| error.while_doing(attempt))
     }
 

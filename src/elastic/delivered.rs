@@ -56,6 +56,8 @@ pub(crate) struct Progress<'a> {
     pub(crate) has_advanced: bool,
     /// Rounds sent in a row of which the server has judged nothing for good.
     pub(crate) fruitless_rounds: u32,
+    /// Whether a connection was cut, or silent for too long, since the batch was begun.
+    pub(crate) was_cut_off: bool,
     /// Actions that were malformed to the server even when they stood alone.
     pub(crate) malformed_count: usize,
 }
@@ -71,6 +73,7 @@ impl<'a> Progress<'a> {
             waiting: (0..action_count).collect(),
             has_advanced: false,
             fruitless_rounds: 0,
+            was_cut_off: false,
             malformed_count: 0,
         }
     }

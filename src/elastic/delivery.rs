@@ -31,6 +31,9 @@ const MOST_HALVINGS: u32 = 6;
 /// documents: the server (or a proxy before it) refuses the request itself.
 const SYSTEMIC_MIN: usize = 8;
 
+/// How many refusals in a row are remembered, so that memory stays bounded whatever DEAD_LETTER_STOP says.
+const REMEMBERED_REFUSALS: usize = 100_000;
+
 /// What a delivery is made from.
 pub struct DeliverySettings {
     /// The index server.
@@ -57,6 +60,9 @@ pub struct Delivery {
     body_max_bytes: usize,
     /// See [`Delivery::take_unresolved`].
     unresolved: Vec<Key>,
+    /// See [`Delivery::take_refused_by_all`].
+    refused_in_a_row: Vec<Key>,
+    has_tripped: bool,
 }
 
 /// Why a round of requests stopped before its end.
@@ -82,6 +88,8 @@ impl Delivery {
             breaker: Breaker::new(settings.refusal_limit),
             body_max_bytes: settings.bulk_bytes.max(1),
             unresolved: Vec::new(),
+            refused_in_a_row: Vec::new(),
+            has_tripped: false,
             settings,
         }
     }
@@ -90,7 +98,7 @@ impl Delivery {
     ///
     /// Fails when someone has to act, when shutdown is asked for while waiting, when the server was away for
     /// longer than the deadline, or when too much is refused; then the batch must not be acknowledged, and
-    /// [`Delivery::take_unresolved`] has to be asked.
+    /// [`Delivery::take_unresolved`] and [`Delivery::take_refused_by_all`] have to be asked.
     pub fn deliver(&mut self, batch: &RenderedBatch) -> Result<Delivered> {
         let mut progress = Progress::new(batch);
         match self.send_all(&mut progress) {
@@ -105,6 +113,12 @@ impl Delivery {
     /// The keys of failed deliveries for which a copy of a request may still be on its way.
     pub fn take_unresolved(&mut self) -> Vec<Key> {
         std::mem::take(&mut self.unresolved)
+    }
+
+    /// The keys refused in a row that ended a delivery for too many refusals, those of batches before it too: the
+    /// index was to blame and not their documents, so they are to be built again when it is corrected.
+    pub fn take_refused_by_all(&mut self) -> Vec<Key> {
+        if self.has_tripped { std::mem::take(&mut self.refused_in_a_row) } else { Vec::new() }
     }
 
     fn send_all(&mut self, progress: &mut Progress<'_>) -> Result<()> {
@@ -163,6 +177,8 @@ impl Delivery {
             path: &self.bulk_path,
             body: RequestBody::NdJson(&body),
             is_repeatable: false,
+            // It costs a round trip, so only when an answer to the batch was lost, which may have been a 413.
+            asks_first: progress.was_cut_off,
         };
         let mut was_sent = true;
         let (answer, at_least) = match self.settings.client.attempt(&request) {
@@ -175,7 +191,10 @@ impl Delivery {
                 was_sent = false;
                 (Answer::Busy(failure.error), None)
             }
-            Err(failure) => (Answer::Unknown(failure.error), None),
+            Err(failure) => {
+                progress.was_cut_off = true;
+                (Answer::Unknown(failure.error), None)
+            }
         };
         match answer {
             Answer::Items(items) => {
@@ -185,7 +204,9 @@ impl Delivery {
                     match judge_item(kind, item, &self.attempt) {
                         Verdict::Applied => self.applied(position, progress),
                         Verdict::Superseded(found) => progress.superseded(position, found),
-                        Verdict::Refused(cause) => self.refused(position, &cause, progress)?,
+                        Verdict::Unbeatable(cause) | Verdict::Refused(cause) => {
+                            self.refused(position, &cause, progress)?;
+                        }
                         Verdict::Stop(error) => return Err(error),
                         Verdict::Retry(error) => {
                             progress.waiting.push(position);
@@ -255,13 +276,18 @@ impl Delivery {
     fn applied(&mut self, position: usize, progress: &mut Progress<'_>) {
         if progress.batch.actions[position].kind == ActionKind::Index {
             self.breaker.applied();
+            self.refused_in_a_row.clear();
         }
         progress.applied(position);
     }
 
     fn refused(&mut self, position: usize, cause: &Cause, progress: &mut Progress<'_>) -> Result<()> {
         progress.refused(position, cause);
+        if self.settings.refusal_limit > 0 && self.refused_in_a_row.len() < REMEMBERED_REFUSALS {
+            self.refused_in_a_row.push(progress.batch.actions[position].key.clone());
+        }
         if self.breaker.refused() {
+            self.has_tripped = true;
             return Err(Error::wrong(format!(
                 "{} refuses too many documents, the last one for {}",
                 self.settings.write_alias,
@@ -284,8 +310,10 @@ impl Delivery {
         if unnamed.is_empty() {
             return;
         }
-        let ids: Vec<String> =
-            unnamed.iter().map(|position| progress.batch.actions[*position].key.document_id()).collect();
+        let ids: Vec<String> = unnamed
+            .iter()
+            .map(|position| progress.batch.actions[*position].key.document_id().into_owned())
+            .collect();
         match get_versions(&self.settings.client, &self.settings.write_alias, &ids) {
             Ok(versions) => {
                 let slots = progress.superseded.iter_mut().filter(|(_, found)| found.is_none());
@@ -497,8 +525,10 @@ mod tests {
         let server = Scripted::start(vec![items(&[POISON, POISON]), items(&[POISON, OK])]);
         let mut delivery = delivery(&server);
         assert_eq!(delivery.deliver(&batch(&["{}", "{}"])).unwrap().refused.len(), 2);
+        assert!(delivery.take_refused_by_all().is_empty());
         let error = delivery.deliver(&batch(&["{}", "{}"])).unwrap_err();
         assert_eq!(error.exit_code(), 2);
+        assert_eq!(keys(&delivery.take_refused_by_all()), ["0", "1", "0"]);
         let story = error.story();
         assert!(
             story.contains("DEAD_LETTER_STOP") && story.contains("document_parsing_exception"),

@@ -7,7 +7,7 @@ use std::io::ErrorKind;
 use ureq::Timeout;
 
 use crate::elastic::response::{Cause, Response};
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 
 const CREDENTIALS_CURE: &str = "check ELASTIC_USER and ELASTIC_PASSWORD, or ELASTIC_API_KEY";
 const RIGHTS_CURE: &str = "give the user of ELASTIC_USER or ELASTIC_API_KEY its rights: monitor on the cluster; \
@@ -115,9 +115,11 @@ pub(crate) fn status_error(status: u16, cause: Option<&Cause>, attempt: &str) ->
     if is_passing(status, error_type) {
         return Error::unreachable(text);
     }
+    if matches!(error_type, "index_not_found_exception" | "aliases_not_found_exception") {
+        return Error::new(Kind::IndexMissing, text).hint(INDEX_GONE_CURE);
+    }
     let error = Error::wrong(text);
     match (status, error_type) {
-        (_, "index_not_found_exception" | "aliases_not_found_exception") => error.hint(INDEX_GONE_CURE),
         (_, "index_closed_exception") => error.hint("open the index: POST /<index>/_open"),
         (401, _) => error.hint(CREDENTIALS_CURE),
         (403, _) => error.hint(RIGHTS_CURE),

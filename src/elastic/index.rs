@@ -156,7 +156,8 @@ pub fn put_mapping_additions(client: &Client, index: &str, index_body: &Map<Stri
     let response = client.send(Method::PUT, &mapping_path(index), &additions(&mappings, &found), &attempt)?;
     if response.status == 400 {
         return Err(refusal(&response, &attempt).hint(
-            "no field can change its type or analyzer in place: name another index in the definition",
+            "no field can change its type or analyzer in place: delete the index and run `pgsluice resync`, or name \
+             another index in the definition",
         ));
     }
     successful(response, &attempt).map(|_| ())

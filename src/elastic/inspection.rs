@@ -1,6 +1,7 @@
 //! What stands under a definition's alias, and whether it can be used. Nothing is changed here.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -9,7 +10,10 @@ use crate::elastic::client::{Client, path_segment};
 use crate::elastic::documents::document_count;
 use crate::elastic::index_settings::{GC_DELETES, IndexSettings};
 use crate::elastic::mapping::{OwnershipMark, misfits, read_mark, section};
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
+
+/// How long an alias may lead elsewhere unnoticed: two small requests every five seconds are nothing beside the bulks.
+const WATCH_INTERVAL: Duration = Duration::from_secs(5);
 
 const RESYNC_CURE: &str = "point the alias at it again, or load the index anew with `pgsluice resync`";
 
@@ -26,6 +30,8 @@ pub struct EnsureRequest<'a> {
     pub adopt: bool,
     /// The generation that the state remembers.
     pub known_generation: Option<&'a str>,
+    /// Whether an index is made anew if the one that the state remembers is gone.
+    pub recreate: bool,
 }
 
 /// What stands under an alias.
@@ -126,45 +132,32 @@ fn notices(generation: &str, settings: &Map<String, Value>) -> Vec<String> {
         remembered.map_or("a time that cannot be read".to_owned(), |time| format!("{} s", time.as_secs()));
     vec![format!(
         "{generation} remembers deletions for {remembered}: a request that is delayed for longer can bring a deleted \
-         document back until the next verify; set index.gc_deletes to {} s",
+         document back until the next resync; set index.gc_deletes to {} s",
         GC_DELETES.as_secs()
     )]
 }
 
 /// Says what has to be done with what was found, or why it cannot be used; changes nothing.
 pub fn decide(inspected: &Inspected, request: &EnsureRequest<'_>) -> Result<Step> {
-    let EnsureRequest { alias, index_body, mark: _, adopt, known_generation } = *request;
+    let EnsureRequest { alias, index_body, mark: _, adopt, known_generation, recreate } = *request;
     let found = match inspected {
         Inspected::Missing => {
             return match known_generation {
                 None => Ok(Step::Create),
-                Some(known) => Err(Error::wrong(format!(
-                    "{alias} is gone; this state has loaded the index {known} behind it"
-                ))
-                .hint(RESYNC_CURE)),
+                Some(_) if recreate => Ok(Step::Create),
+                Some(known) => Err(alias_is_gone(alias, known)),
             };
         }
-        Inspected::Several(names) => {
-            return Err(Error::wrong(format!(
-                "the alias {alias} points at several indices: {}",
-                names.join(", ")
-            ))
-            .hint("leave it on one, or name another index in the definition"));
-        }
+        Inspected::Several(names) => return Err(alias_has_several(alias, names)),
         Inspected::Found(found) => found,
     };
     if let Some(known) = known_generation
         && known != found.generation
     {
-        return Err(Error::wrong(format!(
-            "{alias} is the index {}; this state has loaded the index {known}",
-            found.generation
-        ))
-        .hint(RESYNC_CURE));
+        return Err(alias_is_elsewhere(alias, &found.generation, known));
     }
     if let Some(other) = found.write_alias_targets.iter().find(|target| **target != found.generation) {
-        return Err(Error::wrong(format!("the alias {} points at {other}", found.write_alias))
-            .hint(format!("remove it there; pgsluice writes to {} through it", found.generation)));
+        return Err(write_alias_is_elsewhere(&found.write_alias, other, &found.generation));
     }
     if found.mark.is_some() {
         return Ok(Step::Use);
@@ -191,6 +184,80 @@ pub fn decide(inspected: &Inspected, request: &EnsureRequest<'_>) -> Result<Step
         .hint("--adopt takes it over: documents without a row are removed, all others are written anew"));
     }
     Ok(Step::Adopt)
+}
+
+fn alias_is_gone(alias: &str, known: &str) -> Error {
+    Error::new(
+        Kind::IndexMissing,
+        format!("{alias} is gone; this state has loaded the index {known} behind it"),
+    )
+    .hint(RESYNC_CURE)
+}
+
+fn alias_is_elsewhere(alias: &str, found: &str, known: &str) -> Error {
+    Error::wrong(format!("{alias} is the index {found}; this state has loaded the index {known}"))
+        .hint(RESYNC_CURE)
+}
+
+fn alias_has_several(alias: &str, names: &[String]) -> Error {
+    Error::wrong(format!("the alias {alias} points at several indices: {}", names.join(", ")))
+        .hint("leave it on one, or name another index in the definition")
+}
+
+fn write_alias_is_elsewhere(write_alias: &str, other: &str, generation: &str) -> Error {
+    Error::wrong(format!("the alias {write_alias} points at {other}"))
+        .hint(format!("remove it there; pgsluice writes to {generation} through it"))
+}
+
+/// Looks now and then whether both aliases still point at the generation that is written.
+///
+/// A start finds out the same, but a run goes on for months: nobody would notice that searches go to another index,
+/// and a write alias that leads elsewhere would fill someone else's.
+#[derive(Debug)]
+pub struct AliasWatch {
+    client: Client,
+    alias: String,
+    generation: String,
+    looked_at: Option<Instant>,
+}
+
+impl AliasWatch {
+    /// Watches the aliases of `generation`, which searches find by `alias`.
+    pub fn new(client: Client, alias: &str, generation: &str) -> Self {
+        Self { client, alias: alias.to_owned(), generation: generation.to_owned(), looked_at: None }
+    }
+
+    /// Looks, if the last look is some seconds old; fails if an alias leads elsewhere.
+    ///
+    /// A server that does not tell is no failure: whoever writes next will hear of it. Neither is a missing write
+    /// alias, without which nothing is written.
+    pub fn look(&mut self) -> Result<()> {
+        if self.looked_at.is_some_and(|looked_at| looked_at.elapsed() < WATCH_INTERVAL) {
+            return Ok(());
+        }
+        self.looked_at = Some(Instant::now());
+        let Self { alias, generation, .. } = self;
+        let write_alias = write_alias_of(generation);
+        let targets = |alias: &str| {
+            alias_targets(&self.client, alias).inspect_err(|error| log::debug!("{}", error.story())).ok()
+        };
+        if let Some(other) =
+            targets(&write_alias).and_then(|targets| targets.into_iter().find(|target| target != generation))
+        {
+            return Err(write_alias_is_elsewhere(&write_alias, &other, generation));
+        }
+        // An index that was taken over may bear the name itself, and has no alias then.
+        if alias == generation {
+            return Ok(());
+        }
+        match targets(alias).as_deref() {
+            None => Ok(()),
+            Some([]) => Err(alias_is_gone(alias, generation)),
+            Some([only]) if only == generation => Ok(()),
+            Some([other]) => Err(alias_is_elsewhere(alias, other, generation)),
+            Some(several) => Err(alias_has_several(alias, several)),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -233,6 +300,7 @@ mod tests {
                 mark: &mark_of_test(),
                 adopt,
                 known_generation,
+                recreate: false,
             },
         )
     }

@@ -69,6 +69,8 @@ pub(crate) enum Verdict {
     Applied,
     /// The index holds a strictly higher version, where it says which.
     Superseded(Option<Version>),
+    /// The index holds a version that someone gave and none of ours will ever be above.
+    Unbeatable(Cause),
     /// It can be tried again later.
     Retry(Error),
     /// It is refused for good.
@@ -95,7 +97,10 @@ pub(crate) fn judge_item(kind: ActionKind, item: ItemResult, attempt: &str) -> V
     };
     match (status, cause.error_type.as_str()) {
         (409, "version_conflict_engine_exception") => {
-            Verdict::Superseded(found_version(cause.reason.as_deref().unwrap_or_default()))
+            match found_version(cause.reason.as_deref().unwrap_or_default()) {
+                Some(found) if found >= Version::OUT_OF_REACH => Verdict::Unbeatable(cause),
+                found => Verdict::Superseded(found),
+            }
         }
         _ if is_passing(status, &cause.error_type) => {
             Verdict::Retry(status_error(status, Some(&cause), attempt))
@@ -178,6 +183,8 @@ mod tests {
             judge(ActionKind::Index, conflict),
             Verdict::Superseded(Some(Version(1_700_000_000_000_001)))
         ));
+        let unbeatable = conflict.replace("1700000000000001", &i64::MAX.to_string());
+        assert!(matches!(judge(ActionKind::Delete, &unbeatable), Verdict::Unbeatable(_)));
         let unclear =
             r#"{"status":409,"error":{"type":"version_conflict_engine_exception","reason":"conflict"}}"#;
         assert!(matches!(judge(ActionKind::Index, unclear), Verdict::Superseded(None)));

@@ -33,7 +33,7 @@ pub use documents::{RawDocument, document_count, get_documents, refresh};
 pub use ids::{IdPosition, next_ids, random_ids};
 pub use index::{Ensured, ensure_generation, generation_name, put_mapping_additions, put_mark};
 pub use index_settings::GC_DELETES;
-pub use inspection::{EnsureRequest, FoundIndex, Inspected, Step, decide, inspect};
+pub use inspection::{AliasWatch, EnsureRequest, FoundIndex, Inspected, Step, decide, inspect};
 pub use mapping::{MARK_FORMAT, OwnershipMark};
 pub(crate) use response::story_without_values;
 pub use server::{Flavour, ServerInfo};

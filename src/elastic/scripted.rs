@@ -99,7 +99,7 @@ impl Scripted {
     }
 }
 
-fn read_request(stream: &TcpStream) -> Seen {
+fn read_request(mut stream: &TcpStream) -> Seen {
     let mut reader = BufReader::new(stream);
     let mut head = String::new();
     let mut body_length = 0;
@@ -112,6 +112,9 @@ fn read_request(stream: &TcpStream) -> Seen {
             body_length = length.trim().parse().unwrap();
         }
         head.push_str(&line);
+    }
+    if head.contains("expect: 100-continue") {
+        stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").unwrap();
     }
     let mut body = vec![0; body_length];
     reader.read_exact(&mut body).unwrap();

@@ -61,6 +61,21 @@ struct Rounds {
     last_wal_kept: Instant,
 }
 
+impl Rounds {
+    /// Whether no round is to be begun any more.
+    fn are_over(&self, mode: Mode) -> bool {
+        mode == Mode::Once && self.has_polled
+    }
+
+    /// How long to wait when there is nothing to do: until the next round, unless it is not time that is waited for.
+    fn rest(&self, mode: Mode, now: Instant) -> Duration {
+        if self.is_polling || self.are_over(mode) {
+            return SLICE;
+        }
+        self.next_poll_at.saturating_duration_since(now).min(SLICE)
+    }
+}
+
 impl Extractor<'_> {
     /// Works until shutdown, until caught up (in `once`), or until something is wrong for good.
     pub(super) fn run(self) -> Result<()> {
@@ -174,16 +189,14 @@ impl Extractor<'_> {
             }
         }
         self.keep_wal_position(source, rounds)?;
-        let until_poll = rounds.next_poll_at.saturating_duration_since(Instant::now());
-        self.shutdown.wait(until_poll.min(SLICE));
+        self.shutdown.wait(rounds.rest(self.mode, Instant::now()));
         Ok(false)
     }
 
     /// Does one step of a round that is due or under way; returns whether it read a page.
     fn poll(&self, source: &mut Source, feed: &mut CursorFeed, rounds: &mut Rounds) -> Result<bool> {
         if !rounds.is_polling {
-            let is_over = self.mode == Mode::Once && rounds.has_polled;
-            if is_over || Instant::now() < rounds.next_poll_at {
+            if rounds.are_over(self.mode) || Instant::now() < rounds.next_poll_at {
                 return Ok(false);
             }
             rounds.is_polling = true;
@@ -275,8 +288,12 @@ impl Extractor<'_> {
     }
 
     /// Whether everything that was known when our first complete poll ended is acknowledged or refused.
+    ///
+    /// Asked against the stream: what a later question would have to see is made by what an earlier one finds still at
+    /// work. The pass for extra documents records stale keys before it ends, and an acknowledgement records those that
+    /// were superseded.
     fn is_caught_up(&self, rounds: &Rounds) -> Result<bool> {
-        if !rounds.has_polled || self.store.has_due(self.generation, now_micros())? {
+        if !rounds.has_polled {
             return Ok(false);
         }
         if let Some(load) = self.store.full_load(self.generation)?
@@ -284,7 +301,10 @@ impl Extractor<'_> {
         {
             return Ok(false);
         }
-        Ok(self.store.in_flight_count(self.generation)?.batches == 0)
+        if self.store.in_flight_count(self.generation)?.batches > 0 {
+            return Ok(false);
+        }
+        Ok(!self.store.has_due(self.generation, now_micros())?)
     }
 
     /// Keeps how far the source's log had come, now and then: a database that goes back is noticed by it.
@@ -296,5 +316,31 @@ impl Extractor<'_> {
             keep_identity(self.store, &source.refresh_identity()?)?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_waits_for_an_acknowledgement_does_not_turn_in_circles() {
+        let now = Instant::now();
+        let mut rounds = Rounds {
+            next_poll_at: now + Duration::from_millis(5),
+            is_polling: false,
+            has_polled: true,
+            waiting: None,
+            took_range: false,
+            has_announced: false,
+            last_wal_kept: now,
+        };
+        assert_eq!(rounds.rest(Mode::Run, now), Duration::from_millis(5));
+        let later = now + Duration::from_secs(1);
+        assert_eq!(rounds.rest(Mode::Run, later), Duration::ZERO);
+        assert_eq!(rounds.rest(Mode::Once, later), SLICE);
+        // A round that is paused for lack of room.
+        rounds.is_polling = true;
+        assert_eq!(rounds.rest(Mode::Run, later), SLICE);
     }
 }

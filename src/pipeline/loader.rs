@@ -4,7 +4,7 @@ use crossbeam_channel::Receiver;
 
 use crate::clock::now_micros;
 use crate::document::RenderedBatch;
-use crate::elastic::{Delivery, story_without_values};
+use crate::elastic::{AliasWatch, Delivery, story_without_values};
 use crate::error::{Kind, Result};
 use crate::key::Key;
 use crate::metrics::Counters;
@@ -18,6 +18,7 @@ const UNKNOWN_DUE_AFTER_MICROS: i64 = 11 * 60 * 1_000_000;
 
 pub(super) struct Loader<'a> {
     pub(super) delivery: Delivery,
+    pub(super) aliases: AliasWatch,
     pub(super) index: &'a str,
     pub(super) generation: &'a str,
     pub(super) store: &'a Store,
@@ -49,10 +50,13 @@ impl Loader<'_> {
     fn keep_unresolved(&mut self) -> Result<()> {
         let now = now_micros();
         let keys = self.delivery.take_unresolved();
-        self.store.record_stale(self.generation, &keys, now + UNKNOWN_DUE_AFTER_MICROS, now)
+        self.store.record_stale(self.generation, &keys, now + UNKNOWN_DUE_AFTER_MICROS, now)?;
+        // Some of these are dead letters of batches acknowledged before it was clear that nothing is taken.
+        self.store.record_stale(self.generation, &self.delivery.take_refused_by_all(), 0, now)
     }
 
     fn deliver(&mut self, batch: &RenderedBatch) -> Result<()> {
+        self.aliases.look()?;
         crate::faults::point("before_send");
         let mut delivered = self.delivery.deliver(batch)?;
         crate::faults::point("answer_received");

@@ -10,7 +10,7 @@ use crate::backoff::Backoff;
 use crate::clock::now_micros;
 use crate::definition::Definition;
 use crate::document::RenderedBatch;
-use crate::elastic::{Client, Delivery, DeliverySettings};
+use crate::elastic::{AliasWatch, Client, Delivery, DeliverySettings};
 use crate::error::{Error, Kind, Result};
 use crate::metrics::Counters;
 use crate::pipeline::extractor::Extractor;
@@ -104,9 +104,10 @@ impl Pipeline<'_> {
     pub fn run(&self) -> Result<()> {
         let mut backoff = Backoff::new(self.settings.retry_deadline(self.mode));
         loop {
-            self.store.return_in_flight(self.generation, now_micros())?;
             let applied_before = self.counters.indexed.get() + self.counters.deleted.get();
-            match self.run_workers() {
+            // A state that cannot be written, as on a full disk, is waited for like a server that is away.
+            let returned = self.store.return_in_flight(self.generation, now_micros());
+            match returned.and_then(|_| self.run_workers()) {
                 Ok(()) => return Ok(()),
                 Err(error) => {
                     if self.counters.indexed.get() + self.counters.deleted.get() > applied_before {
@@ -161,6 +162,7 @@ impl Pipeline<'_> {
                 refusal_limit: self.settings.dead_letter_stop,
                 shutdown: self.shutdown.clone(),
             }),
+            aliases: AliasWatch::new(self.client.clone(), &self.definition.index, self.generation),
             index: &self.definition.index,
             generation: self.generation,
             store: self.store,

@@ -4,7 +4,7 @@
 //! The index is made before the state knows of it. Should the process end between the two, the next start finds an
 //! index with our mark that the state does not know, which is the same as a lost state: it is loaded again in full.
 
-use chrono::Utc;
+use chrono::{TimeDelta, Utc};
 
 use crate::backoff::Backoff;
 use crate::clock::now_micros;
@@ -38,6 +38,8 @@ pub struct Start<'a> {
     pub adopt: bool,
     /// Whether everything is to be loaded again, whatever state and index say.
     pub resync: bool,
+    /// Whether an index that is gone is made anew and loaded in full.
+    pub recreate: bool,
 }
 
 /// Where a pipeline writes to.
@@ -75,7 +77,9 @@ impl Start<'_> {
             self.must_continue(source.identity(), known.as_ref())?;
         }
         if self.resync || known.is_none() {
+            // Before an index is made for what cannot be loaded.
             source.check_root_key()?;
+            source.try_statements()?;
             if self.settings.source_limits.initial_timestamp.is_some()
                 && self.definition.root.cursor.is_none()
             {
@@ -85,6 +89,8 @@ impl Start<'_> {
                 .hint("name root.cursor in the definition, or unset INITIAL_TIMESTAMP"));
             }
         }
+        // What is no index server, or too old a one, may answer requests in ways that look like a passing trouble.
+        self.client.server_info()?;
         let mark = OwnershipMark {
             format: MARK_FORMAT,
             definition_hash: self.definition.hash.clone(),
@@ -98,6 +104,7 @@ impl Start<'_> {
                 mark: &mark,
                 adopt: self.adopt,
                 known_generation: known.as_ref().filter(|_| !self.resync).map(|known| known.name.as_str()),
+                recreate: self.recreate,
             },
             &self.new_generation(known.as_ref())?,
         )?;
@@ -132,8 +139,14 @@ impl Start<'_> {
     /// The name for an index, if one has to be created: kept before it is, so that after a kill the creation that is
     /// still on its way and the one of the next start are the same.
     fn new_generation(&self, known: Option<&GenerationRecord>) -> Result<String> {
-        let name = generation_name(&self.definition.index, Utc::now());
-        if known.is_some() && !self.resync {
+        let mut began = Utc::now();
+        let mut name = generation_name(&self.definition.index, began);
+        // An index of the name that the state knows would be taken for the one that it has loaded.
+        if known.is_some_and(|known| known.name == name) {
+            began += TimeDelta::seconds(1);
+            name = generation_name(&self.definition.index, began);
+        }
+        if known.is_some() && !self.resync && !self.recreate {
             return Ok(name);
         }
         let place = format!("new_generation/{}", self.definition.index);

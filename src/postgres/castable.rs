@@ -49,6 +49,17 @@ impl Source {
         Ok((castable, others))
     }
 
+    /// Those of the keys that cannot be keys of the root table, whatever rows it has.
+    pub fn impossible_keys(&mut self, keys: &[Key]) -> Result<Vec<Key>> {
+        Ok(self.split_castable(keys.to_vec())?.1)
+    }
+
+    /// The root key as its columns' names and types, for messages: `id uuid`, or `a integer | b text`.
+    pub fn root_key_description(&self) -> String {
+        let columns = self.plan.root.key.iter().map(|key| &key.column);
+        columns.map(|column| format!("{} {}", column.name, column.type_name)).collect::<Vec<_>>().join(" | ")
+    }
+
     fn are_castable(&mut self, keys: &[Key], types: &[&str]) -> Result<bool> {
         let mut columns: Vec<Vec<String>> = vec![Vec::with_capacity(keys.len()); types.len()];
         for key in keys {

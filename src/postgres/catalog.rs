@@ -35,6 +35,8 @@ pub(super) struct Table {
     pub primary_key: Vec<String>,
     /// The columns of its unique indexes without condition or expression, all of whose columns forbid NULL.
     pub unique_keys: Vec<Vec<String>>,
+    /// What the role lacks to read it: the right to grant, as it is written behind `grant`.
+    pub missing_right: Option<String>,
     /// The planner's guess of its rows; negative when never analysed.
     pub row_estimate: f32,
 }
@@ -48,6 +50,11 @@ impl Table {
     /// Whether rows carry `xmin` (not so in views and foreign tables).
     pub(super) fn has_system_columns(&self) -> bool {
         matches!(self.kind, 'r' | 'p' | 'm')
+    }
+
+    /// Whether it is partitioned: then indexes are made on it without `concurrently`.
+    pub(super) fn is_partitioned(&self) -> bool {
+        self.kind == 'p'
     }
 
     /// Whether the columns are known to hold no NULL and no duplicates.
@@ -76,7 +83,12 @@ fn describe(client: &mut Client, table: &TableName) -> Result<Option<Table>> {
     let failed = |error: postgres::Error| classify(&error, format!("cannot read the description of {table}"));
     let found = client
         .query_typed(
-            "select c.oid, c.relkind::text, c.reltuples
+            "select c.oid, c.relkind::text, c.reltuples,
+                    case when not pg_catalog.has_schema_privilege(n.oid, 'usage')
+                         then 'usage on schema ' || pg_catalog.quote_ident(n.nspname)
+                         when not pg_catalog.has_any_column_privilege(c.oid, 'select')
+                         then 'select on ' || pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname)
+                    end
                from pg_catalog.pg_class c
                join pg_catalog.pg_namespace n on n.oid = c.relnamespace
               where n.nspname = $1 and c.relname = $2 and c.relkind in ('r', 'p', 'v', 'm', 'f')",
@@ -122,6 +134,7 @@ fn describe(client: &mut Client, table: &TableName) -> Result<Option<Table>> {
         columns,
         primary_key: Vec::new(),
         unique_keys: Vec::new(),
+        missing_right: row.get(3),
         row_estimate: row.get(2),
     };
     let indexes = client

@@ -1,11 +1,12 @@
 //! Connects to PostgreSQL, says how a transaction of ours begins, and decides what an error of the server means.
 
 use std::error::Error as StdError;
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use postgres::config::SslMode as ClientSslMode;
+use postgres::config::{Host, SslMode as ClientSslMode};
 use postgres::error::{DbError, SqlState};
-use postgres::{Client, NoTls};
+use postgres::{Client, Config, NoTls};
 
 use crate::error::{Error, Result};
 use crate::postgres::tls;
@@ -14,6 +15,9 @@ use crate::settings::{SourceSettings, SslMode};
 /// How long a transaction of ours may do nothing before the server ends it, so that a process that hangs never holds
 /// back the server's clean-up for long. Far longer than the wait for any step of ours.
 const IDLE_IN_TRANSACTION_TIMEOUT: Duration = Duration::from_secs(600);
+
+/// PostgreSQL's own port, where the settings name none.
+const DEFAULT_PORT: u16 = 5432;
 
 /// Opens a connection.
 pub(super) fn connect(settings: &SourceSettings) -> Result<Client> {
@@ -33,11 +37,46 @@ pub(super) fn connect(settings: &SourceSettings) -> Result<Client> {
         }
     };
     connected.map_err(|error| {
+        let attempt = format!("cannot connect to PostgreSQL at {}", place(&config));
         if let Some(hint) = tls::hint(&error) {
-            return Error::wrong("cannot connect to PostgreSQL").because(error).hint(hint);
+            return Error::wrong(attempt).because(error).hint(hint);
         }
-        classify(&error, "cannot connect to PostgreSQL".to_owned())
+        let is_answered = error.as_db_error().is_some();
+        let error = classify(&error, attempt);
+        if is_answered || error.hint_text().is_some() {
+            return error;
+        }
+        error.hint("is it up, and do PG_DSN, or PG_DSN__HOST and PG_DSN__PORT, say where it is?")
     })
+}
+
+/// Where a connection leads, as `host:port, database name, user name`; a password is no part of it.
+fn place(config: &Config) -> String {
+    let hosts = config.get_hosts();
+    let addresses = config.get_hostaddrs();
+    let ports = config.get_ports();
+    let mut places = Vec::new();
+    for position in 0..hosts.len().max(addresses.len()) {
+        let port = match ports {
+            [] => DEFAULT_PORT,
+            [only] => *only,
+            several => several.get(position).copied().unwrap_or(DEFAULT_PORT),
+        };
+        places.push(match (hosts.get(position), addresses.get(position)) {
+            (Some(Host::Tcp(host)), _) => format!("{host}:{port}"),
+            (Some(Host::Unix(directory)), _) => format!("{}/.s.PGSQL.{port}", directory.display()),
+            (None, Some(address)) => SocketAddr::new(*address, port).to_string(),
+            (None, None) => continue,
+        });
+    }
+    let mut place = places.join(", ");
+    if let Some(database) = config.get_dbname() {
+        place.push_str(&format!(", database {database}"));
+    }
+    if let Some(user) = config.get_user() {
+        place.push_str(&format!(", user {user}"));
+    }
+    place
 }
 
 /// The statements that open a snapshot of ours.
@@ -71,7 +110,9 @@ pub(super) fn classify(error: &postgres::Error, attempt: String) -> Error {
     let code = database_error.code();
     let story = Refused(format!("{} (SQLSTATE {})", database_error.message(), code.code()));
     if *code == SqlState::UNDEFINED_DATABASE {
-        return Error::unreachable(attempt).because(story).hint("it is waited for; PG_DSN__DBNAME names it");
+        return Error::unreachable(attempt)
+            .because(story)
+            .hint("create it, or correct PG_DSN or PG_DSN__DBNAME");
     }
     if passes_by_itself(database_error) {
         return Error::unreachable(attempt).because(story);
@@ -88,6 +129,10 @@ pub(super) fn classify(error: &postgres::Error, attempt: String) -> Error {
         SqlState::UNDEFINED_TABLE | SqlState::UNDEFINED_COLUMN | SqlState::INVALID_SCHEMA_NAME => {
             error.hint("the definition and the database differ: run `pgsluice check`")
         }
+        SqlState::UNDEFINED_FUNCTION | SqlState::DATATYPE_MISMATCH => error.hint(
+            "`on` joins columns of types that PostgreSQL can compare, and `where` gives values of the column's type; \
+             a view can cast where they differ",
+        ),
         _ => error,
     }
 }
@@ -105,9 +150,12 @@ fn passes_by_itself(error: &DbError) -> bool {
         || (code == "0A000" && error.message().contains("cached plan"))
 }
 
-/// The innermost cause that says something: the client library's outer layers only say "error connecting".
+/// What every layer of the client library says, without the first where it only says "error connecting".
 fn cause(error: &postgres::Error) -> Refused {
     let mut told = error.to_string();
+    if let Some(rest) = told.strip_prefix("error connecting to server: ") {
+        told = rest.to_owned();
+    }
     let mut inner = error.source();
     while let Some(source) = inner {
         let text = source.to_string();

@@ -14,7 +14,7 @@ use crate::checkpoint::ServerTime;
 use crate::document::Refusal;
 use crate::error::{Error, Result};
 use crate::key::Key;
-use crate::plan::{ExtractedBatch, PlannedColumn, RelatedRows};
+use crate::plan::{ExtractedBatch, PlannedColumn, RelatedRows, root_key};
 use crate::postgres::Source;
 use crate::postgres::lookup::is_hashed_id;
 use crate::postgres::plan::{RelationPlan, RootPlan, SourcePlan};
@@ -133,7 +133,7 @@ impl Source {
                 }
                 None => {
                     refused.push(Refusal {
-                        key: root_key(&plan, &roots, 0),
+                        key: root_key(&plan.document.key, &roots, 0),
                         error_type: "document_too_large".to_owned(),
                         reason: format!(
                             "its rows have more than the {} bytes that DOCUMENT_MAX_BYTES allows",
@@ -144,16 +144,13 @@ impl Source {
                 }
             }
         };
-        let read_keys: Vec<Key> = (0..roots.len()).map(|row| root_key(&plan, &roots, row)).collect();
-        if !refused.is_empty() {
-            roots.truncate(0);
-        }
+        let key_of = |row: usize| root_key(&plan.document.key, &roots, row);
         let mut missing = Vec::new();
         let mut unread = Vec::new();
         let mut is_range_cut = false;
         match &mut batch.work {
             Work::Keys(keys) => {
-                let found: HashSet<&Key> = read_keys.iter().collect();
+                let found: HashSet<Key> = (0..roots.len()).map(key_of).collect();
                 let (kept, others): (Vec<Key>, Vec<Key>) =
                     keys.drain(..).partition(|key| found.contains(key));
                 if is_cut {
@@ -167,11 +164,14 @@ impl Source {
                 }
             }
             Work::Range(range) => {
-                if is_cut && let Some(last) = read_keys.last() {
-                    range.high = Some(last.clone());
+                if is_cut && let Some(last) = roots.len().checked_sub(1) {
+                    range.high = Some(key_of(last));
                     is_range_cut = true;
                 }
             }
+        }
+        if !refused.is_empty() {
+            roots.truncate(0);
         }
         Ok(Read {
             extracted: ExtractedBatch {
@@ -216,7 +216,8 @@ impl Source {
                 conditions.extend(matched.1);
             }
         }
-        conditions.extend(root.condition.iter().map(|condition| format!("({condition})")));
+        // The line break ends a comment at the end of the condition.
+        conditions.extend(root.condition.iter().map(|condition| format!("({condition}\n)")));
         if conditions.is_empty() {
             conditions.push("true".to_owned());
         }
@@ -267,7 +268,7 @@ impl Source {
             let related = if let Some(range) = range {
                 let mut range = range.clone();
                 if is_cut && !roots.is_empty() {
-                    range.high = Some(root_key(plan, roots, roots.len() - 1));
+                    range.high = Some(root_key(&plan.document.key, roots, roots.len() - 1));
                 }
                 let numbers = root_numbers.get_or_insert_with(|| {
                     (0..roots.len()).map(|row| (cells(roots, row, &plan.document.key), row as u32)).collect()
@@ -464,16 +465,6 @@ fn push_row(rows: &mut Rows, row: &Row, column_count: usize) -> Result<()> {
         }
     }
     Ok(())
-}
-
-fn root_key(plan: &SourcePlan, roots: &Rows, row: usize) -> Key {
-    let texts: Vec<String> = plan
-        .document
-        .key
-        .iter()
-        .map(|column| column.format.text(roots.cell(row, column.position).unwrap_or_default()))
-        .collect();
-    Key::from_columns(&texts)
 }
 
 fn key_order(root: &RootPlan) -> String {

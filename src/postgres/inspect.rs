@@ -71,8 +71,8 @@ impl Source {
         Ok(Finding::new(Level::Good, subject, message))
     }
 
-    /// Reads one document and one row of each watched table.
-    fn try_statements(&mut self) -> Result<()> {
+    /// Reads one document and one row of each watched table: what cannot be read is known before anything is made.
+    pub fn try_statements(&mut self) -> Result<()> {
         let high = self.cut_range(None, 1)?;
         let batch = Batch {
             number: BatchNumber(0),
@@ -216,7 +216,9 @@ impl Source {
                 "has no index on its cursor, so every poll reads the whole table",
             )
             .cure(format!(
-                "create index concurrently on {} ({})",
+                "create index{} on {} ({})",
+                // PostgreSQL cannot do that for a partitioned table.
+                if watched.is_partitioned { "" } else { " concurrently" },
                 table(&watched.name),
                 columns.join(", ")
             )),

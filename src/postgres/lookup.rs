@@ -67,7 +67,7 @@ impl Source {
         let conditions = vec![long_key_condition(&plan.root)];
         let from = format!("{} as t", plan.root.table);
         self.read_keys(&plan.root, &from, conditions, "", Parameters::default(), &mut |key| {
-            let id = key.document_id();
+            let id = key.document_id().into_owned();
             if ids.contains(&id) {
                 found.insert(id);
             }
@@ -114,7 +114,7 @@ impl Source {
             expressions.push(expression);
             columns.push(PlannedColumn { position, format });
         }
-        conditions.extend(root.condition.iter().map(|condition| format!("({condition})")));
+        conditions.extend(root.condition.iter().map(|condition| format!("({condition}\n)")));
         if conditions.is_empty() {
             conditions.push("true".to_owned());
         }

@@ -112,9 +112,7 @@ pub(super) fn plan(definition: &Definition, catalog: &Catalog) -> Result<SourceP
             Ok(planned)
         }
         _ => Err(Error::wrong(format!("the definition does not fit the database: {}", problems.join("; ")))
-            .hint(
-                "correct the definition, or grant usage on the schema to the role, then run `pgsluice check`",
-            )),
+            .hint("correct the definition or the database, then run `pgsluice check`")),
     }
 }
 
@@ -290,10 +288,12 @@ impl<'a> Planner<'a> {
     pub(super) fn table(&mut self, table: &TableName, place: &str) -> Option<&'a Table> {
         let catalog: &'a Catalog = self.catalog;
         let found = catalog.get(table);
-        if found.is_none() {
-            self.problems.push(format!(
-                "{place}: table {table} does not exist or its schema is not visible to the role"
-            ));
+        match found {
+            None => self.problems.push(format!("{place}: table {table} does not exist in this database")),
+            Some(Table { missing_right: Some(right), .. }) => {
+                self.problems.push(format!("{place}: the role may not read {table}, grant it {right}"));
+            }
+            Some(_) => {}
         }
         found
     }

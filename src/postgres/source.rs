@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::postgres::connect::{begin_snapshot_sql, classify, connect};
 use crate::postgres::plan::{SourcePlan, plan};
 use crate::postgres::select::is_readable;
-use crate::postgres::sql::Parameters;
+use crate::postgres::sql::{Parameters, literal};
 use crate::postgres::{SourceIdentity, catalog};
 use crate::settings::SourceSettings;
 
@@ -60,9 +60,43 @@ impl Source {
                 .map_or_else(|| "UTC".to_owned(), |row| row.get(0)),
         };
         let catalog = catalog::read(&mut client, definition)?;
+        if catalog.is_empty() {
+            must_have_tables(&mut client)?;
+        }
         let plan = Arc::new(plan(definition, &catalog)?);
         let begin_snapshot = begin_snapshot_sql(limits.statement_timeout);
-        Ok(Self { client, plan, limits, identity, timezone, begin_snapshot })
+        let mut source = Self { client, plan, limits, identity, timezone, begin_snapshot };
+        source.try_written_sql(definition)?;
+        Ok(source)
+    }
+
+    /// Lets the server judge what the definition says in its words: the root's condition and the time zone. In a
+    /// statement of ours, its message would not say whose mistake it is.
+    fn try_written_sql(&mut self, definition: &Definition) -> Result<()> {
+        let mut attempts = Vec::new();
+        if let Some(condition) = &definition.root.condition {
+            // The line break ends a comment at the end of the condition.
+            let statement =
+                format!("select 1 from {} as t where ({condition}\n) limit 0", self.plan.root.table);
+            attempts.push((statement, "root.where", "write a condition as it stands behind `where` in SQL"));
+        }
+        if let Some(timezone) = &definition.timezone {
+            let statement = format!("select now() at time zone {}", literal(timezone));
+            attempts.push((
+                statement,
+                "timezone",
+                "write a name of pg_timezone_names, such as Europe/Moscow",
+            ));
+        }
+        for (statement, place, cure) in attempts {
+            self.begin()?;
+            self.client.query_typed(&statement, &[]).map_err(|error| {
+                let error = classify(&error, format!("{place} of the definition is wrong"));
+                if error.is_retryable() { error } else { error.hint(cure) }
+            })?;
+            self.commit()?;
+        }
+        Ok(())
     }
 
     /// What the statements and documents are made by.
@@ -108,7 +142,7 @@ impl Source {
             return Ok(());
         }
         Err(Error::wrong(format!(
-            "the key of the root table {} is no key: {null_count} rows have a NULL in it, {duplicate_count} values stand more than once",
+            "the key of the root table {} is no key: rows with a NULL in it: {null_count}, values that stand more than once: {duplicate_count}",
             plan.root.name
         ))
         .hint("name columns in root.key that identify a row, best with a unique index and not null"))
@@ -139,6 +173,30 @@ impl Source {
         self.commit()?;
         Ok(read)
     }
+}
+
+/// Refuses, for now, a database without any table: one that was just made and is about to be filled.
+///
+/// Where there are tables and none is the definition's, the definition is wrong, or the database is the wrong one.
+fn must_have_tables(client: &mut Client) -> Result<()> {
+    let row = client
+        .query_typed_one(
+            "select current_database()::text,
+                    exists (select 1
+                              from pg_catalog.pg_class c
+                              join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+                             where c.relkind in ('r', 'p', 'v', 'm', 'f')
+                               and n.nspname <> 'information_schema'
+                               and n.nspname !~ '^pg_')",
+            &[],
+        )
+        .map_err(|error| classify(&error, "cannot look for tables".to_owned()))?;
+    let (database, has_tables): (String, bool) = (row.get(0), row.get(1));
+    if has_tables {
+        return Ok(());
+    }
+    Err(Error::unreachable(format!("the database {database} has no tables yet"))
+        .hint("fill it, or correct PG_DSN or PG_DSN__DBNAME"))
 }
 
 /// What a statement's rows are handed to; returns whether it wants more.

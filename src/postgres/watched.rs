@@ -2,7 +2,7 @@
 
 use crate::definition::{Definition, Relation, RelationId, TableName};
 use crate::plan::PlannedColumn;
-use crate::postgres::catalog::Column;
+use crate::postgres::catalog::{Column, Table};
 use crate::postgres::plan::{KeyColumn, Planner};
 use crate::postgres::select::{CursorKind, SelectList, cursor_kind, for_key, for_key_expression};
 use crate::postgres::sql::{name, table};
@@ -24,6 +24,8 @@ pub struct WatchedTable {
     pub cursor_kind: CursorKind,
     /// Whether rows carry `xmin`.
     pub has_xmin: bool,
+    /// Whether it is partitioned.
+    pub is_partitioned: bool,
     /// How root keys are reached.
     pub paths: Vec<Path>,
 }
@@ -146,8 +148,8 @@ fn add(
         }
         return;
     }
-    let has_xmin =
-        planner.catalog.get(table_name).is_some_and(crate::postgres::catalog::Table::has_system_columns);
+    let has_xmin = planner.catalog.get(table_name).is_some_and(Table::has_system_columns);
+    let is_partitioned = planner.catalog.get(table_name).is_some_and(Table::is_partitioned);
     let mut key: Vec<RowKeyColumn> =
         planner.row_key(table_name, stated_key, &format!("{place}.key")).iter().map(row_key_column).collect();
     if key.is_empty() && has_xmin {
@@ -175,6 +177,7 @@ fn add(
         cursor_column,
         cursor_kind: kind,
         has_xmin,
+        is_partitioned,
         paths: vec![path],
     });
 }

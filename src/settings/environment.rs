@@ -112,12 +112,14 @@ pub(super) fn near_misses(variables: &Variables) -> Vec<String> {
     let known: Vec<String> = known_names().collect();
     let mut notices = Vec::new();
     for name in variables.keys() {
-        if known.contains(name) || is_service_link(name) {
+        if known.contains(name) || is_others(name) {
             continue;
         }
         let upper = name.to_uppercase();
         let has_our_prefix = upper.starts_with("PG_DSN") || upper.starts_with("ELASTIC_");
-        match nearest(&upper, known.iter().map(String::as_str)) {
+        let near = nearest(&upper, known.iter().map(String::as_str))
+            .filter(|near| has_our_prefix || is_slip(&upper, near));
+        match near {
             Some(near) => notices.push(format!("{name} is no setting and is not read, did you mean {near}?")),
             None if has_our_prefix => notices.push(format!("{name} is no setting and is not read")),
             None => {}
@@ -126,9 +128,20 @@ pub(super) fn near_misses(variables: &Variables) -> Vec<String> {
     notices
 }
 
-/// Whether the name is one that Kubernetes and Docker links give for a service called `elastic`.
-fn is_service_link(name: &str) -> bool {
-    name.starts_with("ELASTIC_SERVICE_") || name == "ELASTIC_PORT" || name.starts_with("ELASTIC_PORT_")
+/// Whether one name is a slip of the hand for the other: the environment is full of other programs' short names
+/// (`PG_BIN`), so it takes more likeness than where only ours are written.
+fn is_slip(written: &str, near: &str) -> bool {
+    let allowed = if written.len() <= 8 { 1 } else { 2 };
+    strsim::damerau_levenshtein(written, near) <= allowed
+}
+
+/// Whether the name is one that Kubernetes and Docker links give for a service called `elastic`, or a setting of
+/// Elastic's own tracing agents.
+fn is_others(name: &str) -> bool {
+    name.starts_with("ELASTIC_SERVICE_")
+        || name == "ELASTIC_PORT"
+        || name.starts_with("ELASTIC_PORT_")
+        || name.starts_with("ELASTIC_APM_")
 }
 
 #[cfg(test)]
@@ -200,14 +213,29 @@ mod tests {
             "INDEX",
             "ELASTIC_SERVICE_HOST",
             "ELASTIC_PORT_9200_TCP",
+            "ELASTIC_APM_SERVER_URL",
             "POSTGRES_PASSWORD",
+            "PG_BIN",
+            "PG_RUN_AS",
+            "PG_DB",
+            "PG_HOST",
+            "PGHOST",
+            "PGPORT",
+            "PGUSER",
+            "PGPASSWORD",
+            "PGDATABASE",
+            "PGSSLMODE",
+            "PG_DNS",
+            "DEFINITIONS",
         ];
         let variables = names.iter().map(|name| ((*name).to_owned(), String::new())).collect();
         assert_eq!(
             near_misses(&variables),
             [
                 "CHUNKSIZE is no setting and is not read, did you mean CHUNK_SIZE?",
+                "DEFINITIONS is no setting and is not read, did you mean DEFINITION?",
                 "ELASTIC_VERSION is no setting and is not read",
+                "PG_DNS is no setting and is not read, did you mean PG_DSN?",
                 "PG_DSN_HOST is no setting and is not read, did you mean PG_DSN__HOST?",
                 "PG_DSN__PASSWROD is no setting and is not read, did you mean PG_DSN__PASSWORD?",
                 "chunk_size is no setting and is not read, did you mean CHUNK_SIZE?",

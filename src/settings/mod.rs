@@ -45,6 +45,13 @@ pub enum LogFormat {
     Json,
 }
 
+impl LogFormat {
+    /// What the environment says, for an error that comes before the settings are known; `.env` may be what is wrong.
+    pub fn of_environment() -> Option<Self> {
+        std::env::var("LOG_FORMAT").ok().and_then(|text| log_format_named(text.trim()).ok())
+    }
+}
+
 /// The checked settings.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -94,6 +101,8 @@ pub struct Settings {
     pub verify_max_delete_percent: u32,
     /// The first load takes root rows whose cursor is at or after this instant, in microseconds since 1970.
     pub initial_timestamp: Option<i64>,
+    /// Whether an index that is gone is made anew and loaded in full, instead of ending with an error.
+    pub rebuild_missing_index: bool,
     /// How the log is written.
     pub log_format: LogFormat,
     /// What the operator should know, though nothing is wrong.
@@ -123,6 +132,7 @@ struct Raw {
     verify_slice: Option<String>,
     verify_max_delete_percent: Option<String>,
     initial_timestamp: Option<String>,
+    on_index_missing: Option<String>,
     log_format: Option<String>,
 }
 
@@ -172,6 +182,7 @@ impl Settings {
             verify_slice,
             verify_max_delete_percent,
             initial_timestamp,
+            on_index_missing,
             log_format,
         } = read_raw(&known, "")?;
 
@@ -279,6 +290,12 @@ impl Settings {
             ),
             initial_timestamp: problems
                 .take("INITIAL_TIMESTAMP", initial_timestamp, None, |text| instant(text).map(Some)),
+            rebuild_missing_index: problems.take(
+                "ON_INDEX_MISSING",
+                on_index_missing,
+                false,
+                on_index_missing_named,
+            ),
             log_format: problems.take("LOG_FORMAT", log_format, LogFormat::Text, log_format_named),
             source,
             elastic,
@@ -320,6 +337,14 @@ fn skew(text: &str, allowed: std::ops::RangeInclusive<Duration>) -> Result<Durat
         );
     }
     seconds(allowed)(text)
+}
+
+fn on_index_missing_named(text: &str) -> Result<bool, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "stop" => Ok(false),
+        "rebuild" => Ok(true),
+        _ => Err("write stop or rebuild".to_owned()),
+    }
 }
 
 fn log_format_named(text: &str) -> Result<LogFormat, String> {

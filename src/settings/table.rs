@@ -1,4 +1,4 @@
-//! The table of all settings: what `--help` prints and `.env.example` lists.
+//! The table of all settings: what `.env.example` and the README list.
 
 /// One setting as an operator sees it.
 #[derive(Clone, Copy, Debug)]
@@ -82,7 +82,7 @@ pub const SETTINGS: &[Setting] = &[
         "File of certificates that the index server's own is verified by; unset: the system's",
     ),
     plain("ELASTIC_TIMEOUT", "60", "seconds", "How long one request to the index server may take"),
-    plain("DEFINITION", "", "", "Definition files, separated by commas; unset: the built-in movies"),
+    plain("DEFINITION", "", "", "Definition file; unset: the built-in movies"),
     plain("STORAGE_SUBDIR", "state", "", "Directory of the state"),
     plain("CHUNK_SIZE", "2000", "rows", "The most root rows of a batch"),
     plain("BATCH_BYTES", "16MiB", "bytes", "The most bytes of the rows of a batch"),
@@ -122,6 +122,12 @@ pub const SETTINGS: &[Setting] = &[
         "",
         "The first load takes rows at or after it: RFC 3339 or epoch seconds; unset: all",
     ),
+    plain(
+        "ON_INDEX_MISSING",
+        "stop",
+        "",
+        "What to do when the index or its alias was deleted: stop with an error, or rebuild it with a full load",
+    ),
     plain("LOG_FORMAT", "text", "", "text or json"),
 ];
 
@@ -154,6 +160,27 @@ mod tests {
         let example = include_str!("../../.env.example");
         if example != env_example() {
             panic!(".env.example disagrees with the table of settings, it should be:\n{}", env_example());
+        }
+    }
+
+    fn readme_table() -> String {
+        let mut text = String::from("| setting | default | meaning |\n| --- | --- | --- |\n");
+        for setting in SETTINGS {
+            let default =
+                if setting.default.is_empty() { String::new() } else { format!("`{}`", setting.default) };
+            text.push_str(&format!("| `{}` | {default} | {} |\n", setting.name, setting.explanation()));
+        }
+        text
+    }
+
+    #[test]
+    fn the_readme_lists_every_setting_with_its_default() {
+        let readme = include_str!("../../README.md");
+        if !readme.contains(&readme_table()) {
+            panic!(
+                "the README disagrees with the table of settings, its table should be:\n{}",
+                readme_table()
+            );
         }
     }
 

@@ -72,6 +72,7 @@ fn each_wrong_value_is_named_with_what_would_be_right() {
             "yesterday",
             "INITIAL_TIMESTAMP is \"yesterday\", write an instant in the years 1 to 9999 as 2021-06-16T20:14:09Z or in seconds since 1970, with at most six digits behind the second",
         ),
+        ("ON_INDEX_MISSING", "create", "ON_INDEX_MISSING is \"create\", write stop or rebuild"),
         ("LOG_FORMAT", "xml", "LOG_FORMAT is \"xml\", write text or json"),
         ("DEFINITION", "a,,b", "DEFINITION is \"a,,b\", write files separated by single commas"),
         ("DEFINITION", "a,a", "DEFINITION is \"a,a\", which names a file twice"),

@@ -7,10 +7,14 @@ use crate::store::Store;
 use crate::store::batches;
 use crate::store::failure::Attempt;
 use crate::store::full_load::{self, Purpose};
+use crate::store::memory::Memory;
 use crate::store::verify;
 
 /// What a resync begins anew.
 const TABLES_OF_A_LOAD: [&str; 4] = ["open_ranges", "full_loads", "checkpoints", "feed_states"];
+
+/// All that is kept of a generation besides.
+const OTHER_TABLES: [&str; 4] = ["stale_keys", "delayed_stale_keys", "in_flight_batches", "dead_letters"];
 
 /// A generation as the state knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,8 +53,9 @@ impl Store {
     /// Makes a generation the current one of its alias and begins a full load into it; outlives a power cut.
     ///
     /// One transaction: before it everything is as it was; after it there are no checkpoints, the full load is at its
-    /// start, and what was in flight is stale. Stale keys, dead letters and the version stay. The checkpoints are
-    /// stamped anew before the first range is read.
+    /// start, and what was in flight is stale. Stale keys, dead letters and the version stay. Other generations of the
+    /// alias are forgotten: nothing writes to them any more. The checkpoints are stamped anew before the first range is
+    /// read.
     pub fn begin_generation(
         &self,
         record: &GenerationRecord,
@@ -60,10 +65,7 @@ impl Store {
     ) -> Result<()> {
         self.write_durably("begin a full load", |transaction, memory| {
             let id = memory.generation(transaction, &record.name)?.id;
-            transaction.execute(
-                "update generations set is_current = 0 where index_alias = ?1",
-                [&record.index_alias],
-            )?;
+            forget_others(transaction, &record.index_alias, id)?;
             transaction.execute(
                 "update generations
                     set index_alias = ?2,
@@ -78,9 +80,26 @@ impl Store {
             clear(transaction, &TABLES_OF_A_LOAD, id)?;
             verify::begin_anew(transaction, id)?;
             full_load::begin(transaction, id, purpose, extras_pending, now)?;
+            // What was forgotten is counted no more.
+            *memory = Memory::load(transaction)?;
             Ok(())
         })
     }
+}
+
+/// Forgets every generation of an alias but the one of that number.
+fn forget_others(transaction: &Transaction<'_>, index_alias: &str, id: i64) -> Attempt<()> {
+    let mut select =
+        transaction.prepare_cached("select id from generations where index_alias = ?1 and id <> ?2")?;
+    let others: Vec<i64> =
+        select.query_map(params![index_alias, id], |row| row.get(0))?.collect::<Result<_, _>>()?;
+    for other in others {
+        clear(transaction, &TABLES_OF_A_LOAD, other)?;
+        clear(transaction, &OTHER_TABLES, other)?;
+        verify::begin_anew(transaction, other)?;
+        transaction.execute("delete from generations where id = ?1", [other])?;
+    }
+    Ok(())
 }
 
 fn clear(transaction: &Transaction<'_>, tables: &[&str], generation: i64) -> Attempt<()> {
@@ -145,6 +164,24 @@ mod tests {
         let (_copy, store) = after_a_kill(dir.path());
         let current = store.current_generation("movies").unwrap().unwrap();
         assert_eq!(current, changed);
+    }
+
+    #[test]
+    fn another_generation_of_the_alias_takes_the_place_of_the_first() {
+        let (dir, store) = state();
+        fill(&store);
+        store.begin_generation(&record("movies-2"), Purpose::First, false, 9).unwrap();
+        assert_eq!(store.dead_letter_count().unwrap(), 0);
+        assert_eq!(store.stale_count(GENERATION).unwrap(), 0);
+        let (_copy, store) = after_a_kill(dir.path());
+        for table in TABLES_OF_A_LOAD.iter().chain(&OTHER_TABLES) {
+            let query = format!(
+                "select cast(generation as text) from {table} where generation not in (select id from generations)"
+            );
+            assert!(store.texts(&query).is_empty(), "{table}");
+        }
+        assert_eq!(store.current_generation("movies").unwrap(), Some(record("movies-2")));
+        assert!(!store.full_load("movies-2").unwrap().unwrap().finished);
     }
 
     #[test]

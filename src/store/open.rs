@@ -10,7 +10,7 @@ use rusqlite::{Connection, OpenFlags};
 
 use crate::error::{Error, Result};
 use crate::store::directory;
-use crate::store::failure::{Attempt, Failure};
+use crate::store::failure::{Attempt, Failure, MOVE_AWAY};
 use crate::store::memory::Memory;
 use crate::store::schema::{self, Found};
 use crate::store::versions::Versions;
@@ -72,8 +72,17 @@ impl Store {
     /// Opens the state in `dir` for reading beside a running pipeline; none if there is no state yet.
     pub fn open_read_only(dir: &Path) -> Result<Option<Self>> {
         let path = directory::database_path(dir);
-        if !path.exists() {
-            return Ok(None);
+        match std::fs::metadata(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => {
+                return Err(Error::wrong(format!("cannot read {}", path.display()))
+                    .because(error)
+                    .hint("STORAGE_SUBDIR names a folder that this user may read"));
+            }
+            Ok(metadata) if !metadata.is_file() => {
+                return Err(Error::wrong(format!("{} is no file", path.display())).hint(MOVE_AWAY));
+            }
+            Ok(_) => {}
         }
         match open_for_reading(&path) {
             Ok(inner) => Ok(inner.map(|inner| Self { path, inner: Mutex::new(inner) })),

@@ -18,8 +18,7 @@ use crate::store::open::Inner;
 /// Versions follow the clock in microseconds, so this is ten seconds of them.
 const BLOCK: u64 = 10_000_000;
 
-/// The highest external version (Elasticsearch keeps them as a signed 64-bit number).
-const HIGHEST: u64 = i64::MAX as u64;
+const HIGHEST: u64 = Version::HIGHEST.0;
 
 const RESERVED: &str = "version_reserved";
 

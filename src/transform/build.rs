@@ -1,6 +1,5 @@
 //! Builds every document of a batch and renders the bulk body: one action line and one document line each.
 
-use std::io::Write;
 use std::ops::Range;
 
 use crate::batch::Version;
@@ -9,7 +8,7 @@ use crate::document::{Action, ActionKind, Refusal, RenderedBatch};
 use crate::key::Key;
 use crate::plan::{
     DocumentPlan, ExtractedBatch, PlannedColumn, PlannedField, PlannedItem, PlannedRelation, PlannedSource,
-    RelatedRows,
+    RelatedRows, root_key,
 };
 use crate::rows::Rows;
 use crate::transform::list::ListOrder;
@@ -40,10 +39,11 @@ pub fn render(extracted: ExtractedBatch, limits: RenderLimits) -> RenderedBatch 
     };
     let mut builder =
         Builder { plan: &plan, roots: &roots, relations: &relations, order: ListOrder::default() };
+    let version_part = version_part(version);
     for row in 0..roots.len() {
-        let key = builder.key(row);
+        let key = root_key(&plan.key, &roots, row);
         let start = rendered.body.len();
-        write_action_line(&mut rendered.body, "index", &key, version);
+        write_action_line(&mut rendered.body, INDEX, &key, &version_part);
         let document_start = rendered.body.len();
         builder.write_object(&mut rendered.body, &plan.fields, At::Root(row));
         let document = document_start..rendered.body.len();
@@ -57,7 +57,9 @@ pub fn render(extracted: ExtractedBatch, limits: RenderLimits) -> RenderedBatch 
         rendered.actions.push(Action { key, kind: ActionKind::Index, bytes, document });
     }
     for key in missing {
-        let bytes = write_delete(&mut rendered.body, &key, version);
+        let start = rendered.body.len();
+        write_action_line(&mut rendered.body, DELETE, &key, &version_part);
+        let bytes = start..rendered.body.len();
         rendered.actions.push(Action { key, kind: ActionKind::Delete, bytes, document: 0..0 });
     }
     rendered
@@ -72,17 +74,18 @@ pub(crate) fn too_large(key: Key, byte_count: usize, limit: usize) -> Refusal {
     }
 }
 
-fn write_delete(body: &mut Vec<u8>, key: &Key, version: Version) -> Range<usize> {
-    let start = body.len();
-    write_action_line(body, "delete", key, version);
-    start..body.len()
+const INDEX: &[u8] = b"{\"index\":{\"_id\":";
+const DELETE: &[u8] = b"{\"delete\":{\"_id\":";
+
+/// What follows the `_id`: the same in every action line of a batch.
+fn version_part(version: Version) -> Vec<u8> {
+    format!(",\"version\":{version},\"version_type\":\"external_gte\"}}}}\n").into_bytes()
 }
 
-fn write_action_line(body: &mut Vec<u8>, operation: &str, key: &Key, version: Version) {
-    // Writing to a Vec cannot fail.
-    let _ = write!(body, "{{\"{operation}\":{{\"_id\":");
+fn write_action_line(body: &mut Vec<u8>, operation: &[u8], key: &Key, version_part: &[u8]) {
+    body.extend_from_slice(operation);
     write_json_string(body, &key.document_id());
-    let _ = writeln!(body, ",\"version\":{version},\"version_type\":\"external_gte\"}}}}");
+    body.extend_from_slice(version_part);
 }
 
 /// The row at hand.
@@ -100,16 +103,6 @@ struct Builder<'a> {
 }
 
 impl Builder<'_> {
-    fn key(&self, row: usize) -> Key {
-        let columns: Vec<String> = self
-            .plan
-            .key
-            .iter()
-            .map(|column| column.format.text(self.roots.cell(row, column.position).unwrap_or_default()))
-            .collect();
-        Key::from_columns(&columns)
-    }
-
     fn write_object(&mut self, out: &mut Vec<u8>, fields: &[PlannedField], at: At) {
         out.push(b'{');
         for (position, field) in fields.iter().enumerate() {

@@ -200,7 +200,7 @@ fn with_versions(verifier: &Verifier<'_>, keys: Vec<Key>) -> Result<Vec<Differen
     if keys.is_empty() {
         return Ok(Vec::new());
     }
-    let ids: Vec<String> = keys.iter().map(Key::document_id).collect();
+    let ids: Vec<String> = keys.iter().map(|key| key.document_id().into_owned()).collect();
     let versions: Vec<Option<Version>> = get_versions(verifier.client, verifier.generation, &ids)?;
     Ok(keys
         .into_iter()

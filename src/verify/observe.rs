@@ -123,7 +123,7 @@ fn compare_rendered(
             .count();
         let (actions, others) = rest.split_at(count.max(1));
         rest = others;
-        let ids: Vec<String> = actions.iter().map(|action| action.key.document_id()).collect();
+        let ids: Vec<String> = actions.iter().map(|action| action.key.document_id().into_owned()).collect();
         for (action, found) in actions.iter().zip(get_documents(client, generation, &ids)?) {
             let document = &rendered.body[action.document.clone()];
             differences.extend(compare(comparer, action, document, found.as_ref())?);

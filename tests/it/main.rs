@@ -9,9 +9,22 @@
 
 mod harness;
 
+mod bad_definition;
+mod bad_input;
+mod bad_settings;
+mod bad_state;
+mod breaker;
+mod commands;
+mod dead_letters;
+mod disk_full;
 mod full_load;
 mod incremental;
+mod index_ownership;
 mod late_commits;
+mod odd_tables;
 mod outages;
+mod refusals;
 mod restarts;
+mod servers;
+mod signals;
 mod verify;

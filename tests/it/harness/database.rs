@@ -45,11 +45,6 @@ impl Database {
         self.connect_to(&self.name)
     }
 
-    /// A new connection as another role (which has the password `pgsluice`).
-    pub fn connect_as(&self, user: &str) -> Client {
-        Client::connect(&self.dsn(&self.name, user, "pgsluice"), NoTls).unwrap()
-    }
-
     /// Runs statements on a connection of their own.
     pub fn execute(&self, sql: &str) {
         self.connect().batch_execute(sql).unwrap_or_else(|error| panic!("{sql}: {error:?}"));

@@ -102,14 +102,27 @@ impl Alone {
 
 impl Drop for Alone {
     fn drop(&mut self) {
-        self.start();
+        // A second panic would end all tests.
+        if let Err(problem) = try_dev_services(&["up", self.server.service()]) {
+            eprintln!("{problem}");
+        }
     }
 }
 
 fn dev_services(arguments: &[&str]) {
+    try_dev_services(arguments).unwrap();
+}
+
+fn try_dev_services(arguments: &[&str]) -> Result<(), String> {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/dev/services");
-    let output = Command::new(script).args(arguments).output().unwrap();
-    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    let output = Command::new(script)
+        .args(arguments)
+        .output()
+        .map_err(|error| format!("dev/services {arguments:?}: {error}"))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(format!("dev/services {arguments:?}: {}", String::from_utf8_lossy(&output.stderr)))
 }
 
 /// An alias with everything behind it, removed at the end of the test.
@@ -148,16 +161,19 @@ impl Index {
 
     /// Sends a request with a body and returns status and answer.
     pub fn call(&self, method: &str, path: &str, body: &Value) -> (u16, Value) {
+        self.try_call(method, path, body).unwrap()
+    }
+
+    fn try_call(&self, method: &str, path: &str, body: &Value) -> Result<(u16, Value), ureq::Error> {
         let url = format!("{}/{path}", self.url);
         let request = ureq::http::Request::builder()
             .method(method)
             .uri(url)
             .header("content-type", "application/json")
-            .body(if body.is_null() { String::new() } else { body.to_string() })
-            .unwrap();
-        let mut answer = self.agent.run(request).unwrap();
-        let text = answer.body_mut().with_config().limit(1 << 30).read_to_string().unwrap();
-        (answer.status().as_u16(), serde_json::from_str(&text).unwrap_or(Value::String(text)))
+            .body(if body.is_null() { String::new() } else { body.to_string() })?;
+        let mut answer = self.agent.run(request)?;
+        let text = answer.body_mut().with_config().limit(1 << 30).read_to_string()?;
+        Ok((answer.status().as_u16(), serde_json::from_str(&text).unwrap_or(Value::String(text))))
     }
 
     /// Every document, by `_id`, after a refresh.
@@ -225,9 +241,13 @@ impl Index {
 
 impl Drop for Index {
     fn drop(&mut self) {
-        let (_, found) = self.call("GET", &format!("{}*", self.alias), &Value::Null);
-        for name in found.as_object().into_iter().flatten().map(|(name, _)| name) {
-            self.call("DELETE", name, &Value::Null);
+        // A server that is away keeps the index: a second panic would end all tests.
+        if let Ok((_, found)) = self.try_call("GET", &format!("{}*", self.alias), &Value::Null) {
+            for name in found.as_object().into_iter().flatten().map(|(name, _)| name) {
+                if let Err(error) = self.try_call("DELETE", name, &Value::Null) {
+                    eprintln!("the index {name} stays behind: {error}");
+                }
+            }
         }
         if self.is_guarded {
             leave_server(self.server);

@@ -41,6 +41,11 @@ impl Program {
         self
     }
 
+    /// What a setting is set to.
+    pub fn setting(&self, name: &str) -> Option<String> {
+        self.settings.get(name).cloned()
+    }
+
     /// Takes a setting away.
     pub fn unset(&mut self, name: &str) -> &mut Self {
         self.settings.remove(name);
@@ -71,8 +76,15 @@ impl Program {
 
     /// Starts a command in the background.
     pub fn start(&self, arguments: &[&str]) -> Running {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_pgsluice"))
-            .args(arguments)
+        self.start_through(&[], arguments)
+    }
+
+    /// The same by another program that takes the command line: `["runuser", "-u", "nobody", "--"]`.
+    pub fn start_through(&self, through: &[&str], arguments: &[&str]) -> Running {
+        let binary = [env!("CARGO_BIN_EXE_pgsluice")];
+        let line: Vec<&str> = through.iter().chain(&binary).chain(arguments).copied().collect();
+        let mut child = Command::new(line[0])
+            .args(&line[1..])
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("RUST_LOG", std::env::var("RUST_LOG").unwrap_or_else(|_| "info".to_owned()))
@@ -224,6 +236,24 @@ pub struct Finished {
 }
 
 impl Finished {
+    /// Fails unless it ended with `code` and one error, in which all of `texts` are.
+    pub fn assert_refused(&self, code: i32, texts: &[&str]) {
+        assert_eq!(self.code, code, "{}{}", self.log, self.output);
+        let errors: Vec<&str> = self.log.lines().filter(|line| line.contains("ERROR")).collect();
+        let [error] = errors[..] else { panic!("not one error, but {}:\n{}", errors.len(), self.log) };
+        for text in texts {
+            assert!(error.contains(text), "no `{text}` in:\n{error}");
+        }
+        assert!(!self.log.contains("panicked"), "{}", self.log);
+    }
+
+    /// Fails if a text is anywhere in what it wrote.
+    pub fn assert_silent_on(&self, secret: &str) {
+        for text in [&self.log, &self.output] {
+            assert!(!text.contains(secret), "`{secret}` is in:\n{text}");
+        }
+    }
+
     /// Fails unless it ended with `code` and said `text` in its log.
     pub fn assert_failed(&self, code: i32, text: &str) {
         assert_eq!(self.code, code, "{}", self.log);

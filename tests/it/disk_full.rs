@@ -1,0 +1,69 @@
+//! The disk of the state fills up while the program runs. Needs root, for a small file system of the test's own.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use crate::harness::{Database, Index, Program, movies_documents, wait_until};
+
+/// A file system in memory that holds a few megabytes.
+struct SmallDisk {
+    folder: PathBuf,
+}
+
+impl SmallDisk {
+    /// Mounts it at `folder`; none where this is not permitted.
+    fn mounted_at(folder: &Path) -> Option<Self> {
+        std::fs::create_dir_all(folder).unwrap();
+        let mounted =
+            Command::new("mount").args(["-t", "tmpfs", "-o", "size=8m", "tmpfs"]).arg(folder).output();
+        mounted.is_ok_and(|output| output.status.success()).then(|| Self { folder: folder.to_owned() })
+    }
+
+    fn filler(&self) -> PathBuf {
+        self.folder.join("filler")
+    }
+
+    fn fill(&self) {
+        let mut file = std::fs::File::create(self.filler()).unwrap();
+        while file.write_all(&[0; 1024]).is_ok() {}
+    }
+
+    fn make_room(&self) {
+        std::fs::remove_file(self.filler()).unwrap();
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("--lazy").arg(&self.folder).status();
+    }
+}
+
+#[test]
+fn a_full_disk_in_the_middle_of_a_load_is_waited_for_and_loses_nothing() {
+    let database = Database::with_films("disk", 3_000);
+    let index = Index::new("disk");
+    let mut program = Program::new(&database, &index);
+    let Some(disk) = SmallDisk::mounted_at(&program.folder().join("disk")) else {
+        eprintln!("left out: a file system cannot be mounted here");
+        return;
+    };
+    program.set("STORAGE_SUBDIR", "disk/state").set("CHUNK_SIZE", "10");
+    program.set("RUST_LOG", "info,pgsluice=debug");
+    let running = program.start(&["run"]);
+    wait_until(Duration::from_secs(60), "some batches are acknowledged", || {
+        running.log().matches(" acknowledged").count() >= 5
+    });
+    disk.fill();
+    // Batches were in flight, so the loader cannot acknowledge and the pipeline begins again, several times.
+    wait_until(Duration::from_secs(60), "it keeps trying", || {
+        let log = running.log();
+        assert!(!log.contains("ERROR"), "{log}");
+        log.matches("free space on its disk").count() >= 4
+    });
+    disk.make_room();
+    index.wait_for(Duration::from_secs(60), || movies_documents(&mut database.connect()));
+    assert_eq!(running.terminate().code, 0);
+}
