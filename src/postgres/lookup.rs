@@ -114,7 +114,7 @@ impl Source {
             expressions.push(expression);
             columns.push(PlannedColumn { position, format });
         }
-        conditions.extend(root.condition.iter().map(|condition| format!("({condition})")));
+        conditions.extend(root.condition.iter().map(|condition| format!("({condition}\n)")));
         if conditions.is_empty() {
             conditions.push("true".to_owned());
         }
