@@ -78,6 +78,8 @@ pub struct VerifyProgress {
     pub duration: i64,
     /// Whether it is made at once, since something happened.
     pub is_hurried: bool,
+    /// How many such passes went before it without a long pause.
+    pub hurried_before: u32,
     /// Whether differences are recorded as stale keys.
     pub repairs: bool,
     /// Whether extra documents are only counted, since there are too many of them.

@@ -4,19 +4,29 @@ use std::time::Duration;
 
 use crate::store::VerifyProgress;
 
-/// A pass that something made due begins no sooner after the last one than this many times as long as that one took.
+/// How long a pass that something made due waits after the last one, at first.
+const PAUSE_MIN: i64 = 2_000_000;
+
+/// And at most, as a multiple of the time that one took: then it is at work a quarter of the time.
 const PAUSE_FACTOR: i64 = 3;
 
-/// And no sooner than this.
-const PAUSE_MIN: i64 = 2_000_000;
+/// After so long without one it begins at once again.
+const QUIET: i64 = 600_000_000;
 
 /// Whether a pass is due for what has happened since it began, and the last one is long enough ago.
 pub(super) fn is_due_soon(due_since: Option<i64>, progress: &VerifyProgress, now: i64) -> bool {
-    let pause = progress.duration.saturating_mul(PAUSE_FACTOR).max(PAUSE_MIN);
+    let longest = progress.duration.saturating_mul(PAUSE_FACTOR).max(PAUSE_MIN);
+    let pause = PAUSE_MIN.saturating_mul(1 << progress.hurried_before.min(30)).min(longest);
     let was_begun = progress.is_under_way || progress.finished_at.is_some();
     let last_began = if was_begun { progress.started_at } else { 0 };
     due_since.is_some_and(|since| since > last_began)
         && progress.finished_at.is_none_or(|finished_at| now - finished_at >= pause || now < finished_at)
+}
+
+/// How many passes went before one that begins now, since something made it due again.
+pub(super) fn hurried_before(last: &VerifyProgress, now: i64) -> u32 {
+    let was_long_ago = last.finished_at.is_none_or(|finished_at| now - finished_at >= QUIET);
+    if !last.is_hurried || was_long_ago { 0 } else { last.hurried_before.saturating_add(1) }
 }
 
 /// Whether a range is due so that the ranges are spread evenly over the interval.
@@ -73,7 +83,19 @@ mod tests {
         assert!(is_due_soon(Some(5), &last, 20) && !is_due_soon(None, &last, 20));
         last.finished_at = Some(1_000_000);
         last.duration = 10_000_000;
+        last.is_hurried = true;
         assert!(!is_due_soon(Some(5), &last, 99_000_000));
-        assert!(!is_due_soon(Some(20), &last, 30_000_000) && is_due_soon(Some(20), &last, 31_000_000));
+        // 2 seconds after the first, then 4, 8, 16, and three times as long as it takes.
+        for (before, pause) in [(0, 2), (1, 4), (2, 8), (3, 16), (4, 30), (99, 30)] {
+            last.hurried_before = before;
+            let due_at = 1_000_000 + pause * 1_000_000;
+            assert!(
+                !is_due_soon(Some(20), &last, due_at - 1) && is_due_soon(Some(20), &last, due_at),
+                "{before}"
+            );
+        }
+        assert_eq!((hurried_before(&last, 600_000_000), hurried_before(&last, 601_000_000)), (100, 0));
+        last.is_hurried = false;
+        assert_eq!(hurried_before(&last, 2_000_000), 0);
     }
 }

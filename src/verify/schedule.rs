@@ -15,7 +15,7 @@ use crate::postgres::Source;
 use crate::store::{VerifyCaller, VerifyPass, VerifyProgress};
 use crate::verify::activity::{VerifyActivity, note_activity};
 use crate::verify::documents::DocumentsPass;
-use crate::verify::due::{is_due_soon, is_range_due, micros};
+use crate::verify::due::{hurried_before, is_due_soon, is_range_due, micros};
 use crate::verify::extras::{ExtrasPass, ExtrasStep};
 use crate::verify::observe::RangeReader;
 use crate::verify::verifier::Verifier;
@@ -30,7 +30,7 @@ const SLICE: Duration = Duration::from_millis(200);
 const CONFIRM_INTERVAL: Duration = Duration::from_secs(5);
 
 /// How long a pass rests after a step, as a share of the step: ids are cheap to look up, documents are built.
-const EXTRAS_REST: f64 = 0.25;
+const EXTRAS_REST: f64 = 0.1;
 const DOCUMENTS_REST: f64 = 1.0;
 
 /// Verifies what is due.
@@ -251,7 +251,12 @@ impl<'a> Schedule<'a> {
                     kept
                 } else {
                     refresh(verifier.client, verifier.generation)?;
-                    VerifyProgress { is_hurried, ..verifier.begin(VerifyPass::Extras, &kept)? }
+                    let begun = verifier.begin(VerifyPass::Extras, &kept)?;
+                    VerifyProgress {
+                        is_hurried,
+                        hurried_before: hurried_before(&kept, begun.started_at),
+                        ..begun
+                    }
                 };
                 self.extras.insert(ExtrasPass::resume(verifier, progress)?)
             }
@@ -285,7 +290,11 @@ impl<'a> Schedule<'a> {
                     kept
                 } else {
                     let begun = verifier.begin(VerifyPass::Documents, &kept)?;
-                    VerifyProgress { is_hurried, ..begun }
+                    VerifyProgress {
+                        is_hurried,
+                        hurried_before: hurried_before(&kept, begun.started_at),
+                        ..begun
+                    }
                 };
                 let pass = DocumentsPass::resume(verifier, progress)?;
                 let reader = pass.reader(verifier);

@@ -309,14 +309,14 @@ fn a_statement_that_is_cancelled_half_way_ends_verify_and_deletes_nothing() {
 
 #[test]
 fn beside_writers_at_work_nothing_is_reported_that_is_right() {
-    let database = Database::with_films("verify_writers", 2_000);
+    let database = Database::with_films("verify_writers", 1_000);
     let index = Index::new("verify_writers");
     let mut program = Program::new(&database, &index);
     program.set("CHUNK_SIZE", "100").set("VERIFY_INTERVAL", "0.5");
     let running = program.run();
     let is_over = AtomicBool::new(false);
     std::thread::scope(|scope| {
-        for writer in 0..3 {
+        for writer in 0..2 {
             let (database, is_over) = (&database, &is_over);
             scope.spawn(move || {
                 let mut client = database.connect();
@@ -332,7 +332,7 @@ fn beside_writers_at_work_nothing_is_reported_that_is_right() {
                               where id in (select id from content.person tablesample system (1) limit 5);
                              insert into content.film_work (id, title, type, created, modified)
                              values (gen_random_uuid(), 'new', 'movie', now(), now());
-                             select pg_sleep(random() * 0.2);
+                             select pg_sleep(0.1 + random() * 0.2);
                              commit"
                         ))
                         .or_else(|error| client.batch_execute("rollback").map_err(|_| error))
@@ -340,7 +340,7 @@ fn beside_writers_at_work_nothing_is_reported_that_is_right() {
                 }
             });
         }
-        for _ in 0..3 {
+        for _ in 0..2 {
             let (code, report, log) = verify(&program, &[]);
             let found = counts(&report);
             if code != 0 {
