@@ -216,7 +216,7 @@ impl CursorFeed {
         let observation = self.window.observe(&activity, kept);
         if observation.is_blind && !self.was_blind {
             log::warn!(
-                "running transactions cannot be seen: every poll looks back {} s, and what a longer one wrote is found by `pgsluice resync` alone (grant pg_monitor to the role, or poll the primary)",
+                "running transactions cannot be seen: every poll looks back {} s, and what a longer one wrote is found by verify alone (grant pg_monitor to the role, or poll the primary)",
                 self.limits.lookback.as_secs()
             );
         }
