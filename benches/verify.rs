@@ -28,6 +28,7 @@ fn main() {
         chunk_size: settings.chunk_size,
         batch_bytes: settings.batch_bytes.min(4 << 20),
         document_max_bytes: settings.document_max_bytes,
+        related_cache_bytes: 0,
         statement_timeout: settings.statement_timeout,
         initial_timestamp: None,
     };

@@ -60,7 +60,11 @@ impl CellFormat {
                 let is_number = bytes.last().is_some_and(u8::is_ascii_digit);
                 out.extend_from_slice(if is_number { bytes } else { b"null" });
             }
-            Self::Text => write_json_string(out, &String::from_utf8_lossy(bytes)),
+            Self::Text => match std::str::from_utf8(bytes) {
+                Ok(text) => write_json_string(out, text),
+                // A database whose encoding is SQL_ASCII.
+                Err(_) => write_json_string(out, &String::from_utf8_lossy(bytes)),
+            },
             Self::Uuid | Self::Timestamptz | Self::Timestamp | Self::Date => {
                 out.push(b'"');
                 match self {

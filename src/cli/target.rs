@@ -52,6 +52,7 @@ pub(super) fn source_limits(settings: &Settings) -> SourceLimits {
         chunk_size: settings.chunk_size,
         batch_bytes: settings.batch_bytes,
         document_max_bytes: settings.document_max_bytes,
+        related_cache_bytes: settings.related_cache_mb << 20,
         statement_timeout: settings.statement_timeout,
         initial_timestamp: settings.initial_timestamp,
     }

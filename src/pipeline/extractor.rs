@@ -236,6 +236,7 @@ impl Extractor<'_> {
         if load.finished {
             return Ok(None);
         }
+        source.keep_related_rows();
         if let Some(batch) = self.store.take_open_range(self.generation, now_micros())? {
             return Ok(Some(batch));
         }
@@ -245,6 +246,7 @@ impl Extractor<'_> {
         }
         if self.store.full_load_is_complete(self.generation)? {
             self.store.finish_full_load(self.generation, now_micros())?;
+            source.release_related_rows();
             log::info!("{}: full load complete", self.definition.index);
         }
         Ok(None)

@@ -4,22 +4,23 @@
 //! table nearer to the root. One statement a relation, whatever the number of rows. What is over `batch_bytes` is cut
 //! off: the batch then covers fewer root rows, and the caller puts the others back.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use postgres::Row;
 
 use crate::batch::{Batch, KeyRange, Version, Work};
-use crate::checkpoint::ServerTime;
 use crate::document::Refusal;
 use crate::error::{Error, Result};
 use crate::key::Key;
 use crate::plan::{ExtractedBatch, PlannedColumn, RelatedRows, root_key};
 use crate::postgres::Source;
+use crate::postgres::groups::{Groups, NumberByKey, attach, cells, push_framed};
 use crate::postgres::lookup::is_hashed_id;
-use crate::postgres::plan::{RelationPlan, RootPlan, SourcePlan};
+use crate::postgres::plan::{RelationPlan, SourcePlan};
 use crate::postgres::poll::row_key;
-use crate::postgres::select::CursorKind;
+use crate::postgres::ranges::{initial_condition, key_order, match_keys, range_condition};
+use crate::postgres::related_read::groups_as_links;
 use crate::postgres::source::{raw_cell, stream};
 use crate::postgres::sql::{Parameters, row_of};
 use crate::rows::Rows;
@@ -83,6 +84,7 @@ impl Source {
     /// `INITIAL_TIMESTAMP` applies to ranges alone: a stale key is always built.
     pub fn read(&mut self, mut batch: Batch, version: Version) -> Result<Read> {
         let mut strange = Vec::new();
+        let version = self.version_for(&batch.work, version);
         if let Work::Keys(keys) = &mut batch.work {
             (*keys, strange) = self.split_castable(std::mem::take(keys))?;
         }
@@ -258,8 +260,12 @@ impl Source {
     ) -> Result<Option<Vec<RelatedRows>>> {
         let mut relations: Vec<RelatedRows> = Vec::with_capacity(plan.relations.len());
         let mut left = budget;
-        let mut root_numbers: Option<HashMap<Vec<u8>, u32>> = None;
-        for relation in &plan.relations {
+        let mut root_numbers: Option<NumberByKey> = None;
+        // A document by itself is not to be refused for what is held beside its rows.
+        let keeps_rows = self.kept.is_some() && roots.len() > 1 && matches!(work, Work::Range(_));
+        for (position, relation) in plan.relations.iter().enumerate() {
+            let kept = relation.kept.as_deref().filter(|_| keeps_rows);
+            let read_as = kept.and_then(|kept| kept.link.as_ref()).unwrap_or(relation);
             let mut groups = Groups::default();
             let range = match work {
                 Work::Range(range) if relation.is_by_root_key => Some(range),
@@ -273,13 +279,22 @@ impl Source {
                 let numbers = root_numbers.get_or_insert_with(|| {
                     (0..roots.len()).map(|row| (cells(roots, row, &plan.document.key), row as u32)).collect()
                 });
-                self.read_by_range(plan, relation, &range, numbers, &mut left)?
+                self.read_by_range(plan, read_as, &range, numbers, &mut left)?
             } else {
                 let nearer = relation.below.map_or(roots, |below| &relations[below].rows);
                 groups.add_rows(nearer, relation);
-                self.read_by_groups(relation, &groups, &mut left)?
+                match kept.filter(|kept| kept.link.is_none()) {
+                    Some(_) => Some(groups_as_links(nearer, &groups, relation)?),
+                    None => self.read_by_groups(read_as, &groups, &mut left)?,
+                }
             };
-            let Some((rows, group_of_row)) = related else { return Ok(None) };
+            let Some((mut rows, mut group_of_row)) = related else { return Ok(None) };
+            if let Some(kept) = kept {
+                match self.read_kept(position, relation, kept, (&rows, group_of_row), &mut left)? {
+                    Some(with_related) => (rows, group_of_row) = with_related,
+                    None => return Ok(None),
+                }
+            }
             let (group_count, group_of_nearer_row) = match range {
                 Some(_) => (roots.len(), (0..roots.len()).map(|row| Some(row as u32)).collect()),
                 None => (groups.count, groups.of_nearer_row),
@@ -294,7 +309,7 @@ impl Source {
         plan: &SourcePlan,
         relation: &RelationPlan,
         range: &KeyRange,
-        numbers: &HashMap<Vec<u8>, u32>,
+        numbers: &NumberByKey,
         left: &mut usize,
     ) -> Result<Option<(Rows, Vec<u32>)>> {
         let mut parameters = Parameters::default();
@@ -389,75 +404,6 @@ impl Source {
     }
 }
 
-/// The distinct values by which a relation's rows are asked for, and which row of the nearer table has which.
-#[derive(Default)]
-struct Groups {
-    count: usize,
-    texts: Vec<Vec<String>>,
-    of_nearer_row: Vec<Option<u32>>,
-}
-
-impl Groups {
-    fn add_rows(&mut self, nearer: &Rows, relation: &RelationPlan) {
-        self.texts = vec![Vec::new(); relation.nearer.len()];
-        let mut known: HashMap<Vec<u8>, u32> = HashMap::new();
-        let columns: Vec<PlannedColumn> = relation.nearer.iter().map(|nearer| nearer.column).collect();
-        for row in 0..nearer.len() {
-            if columns.iter().any(|column| nearer.cell(row, column.position).is_none()) {
-                self.of_nearer_row.push(None);
-                continue;
-            }
-            let next = self.count as u32;
-            let group = *known.entry(cells(nearer, row, &columns)).or_insert(next);
-            if group == next {
-                self.count += 1;
-                for (texts, column) in self.texts.iter_mut().zip(&columns) {
-                    texts.push(column.format.text(nearer.cell(row, column.position).unwrap_or_default()));
-                }
-            }
-            self.of_nearer_row.push(Some(group));
-        }
-    }
-}
-
-/// Sorts row numbers by group (a counting sort: groups are dense numbers).
-fn attach(
-    rows: Rows,
-    group_of_row: &[u32],
-    group_count: usize,
-    group_of_nearer_row: Vec<Option<u32>>,
-) -> RelatedRows {
-    let mut starts = vec![0u32; group_count + 1];
-    for group in group_of_row {
-        starts[*group as usize + 1] += 1;
-    }
-    for group in 0..group_count {
-        starts[group + 1] += starts[group];
-    }
-    let mut next = starts.clone();
-    let mut order = vec![0u32; group_of_row.len()];
-    for (row, group) in group_of_row.iter().enumerate() {
-        let place = &mut next[*group as usize];
-        order[*place as usize] = row as u32;
-        *place += 1;
-    }
-    RelatedRows { rows, group_of_nearer_row, starts, order }
-}
-
-/// The cells of the columns, each with its length in front, so that different cells never give the same bytes.
-fn cells(rows: &Rows, row: usize, columns: &[PlannedColumn]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(columns.len() * 20);
-    for column in columns {
-        push_framed(&mut bytes, rows.cell(row, column.position).unwrap_or_default());
-    }
-    bytes
-}
-
-fn push_framed(bytes: &mut Vec<u8>, cell: &[u8]) {
-    bytes.extend_from_slice(&(cell.len() as u64).to_be_bytes());
-    bytes.extend_from_slice(cell);
-}
-
 fn push_row(rows: &mut Rows, row: &Row, column_count: usize) -> Result<()> {
     for column in 0..column_count {
         if !rows.push_cell(raw_cell(row, column)) {
@@ -465,78 +411,4 @@ fn push_row(rows: &mut Rows, row: &Row, column_count: usize) -> Result<()> {
         }
     }
     Ok(())
-}
-
-fn key_order(root: &RootPlan) -> String {
-    root.key.iter().map(|key| key.quoted.clone()).collect::<Vec<_>>().join(", ")
-}
-
-/// What to select from, and under which conditions, to find the rows of these keys; the alias is `t`.
-pub(super) fn match_keys(
-    root: &RootPlan,
-    keys: &[Key],
-    parameters: &mut Parameters,
-) -> (String, Vec<String>) {
-    let table = format!("{} as t", root.table);
-    let key_types = root.key_types();
-    let mut columns: Vec<Vec<String>> = vec![Vec::with_capacity(keys.len()); key_types.len()];
-    for key in keys {
-        for (column, text) in columns.iter_mut().zip(key.columns(key_types.len()).unwrap_or_default()) {
-            column.push(text);
-        }
-    }
-    let casts: Vec<String> = key_types
-        .iter()
-        .enumerate()
-        .map(|(place, type_name)| format!("${}::text[]::{type_name}[]", place + 1))
-        .collect();
-    for column in columns {
-        parameters.texts(column);
-    }
-    if let [cast] = casts.as_slice() {
-        return (table, vec![format!("{} = any({cast})", root.key_row())]);
-    }
-    let names: Vec<String> = (1..=casts.len()).map(|place| format!("k{place}")).collect();
-    let pairs: Vec<String> =
-        root.key.iter().zip(&names).map(|(key, name)| format!("{} = k.{name}", key.quoted)).collect();
-    let from = format!(
-        "unnest({}) as k({}) join {table} on {}",
-        casts.join(", "),
-        names.join(", "),
-        pairs.join(" and ")
-    );
-    (from, Vec::new())
-}
-
-/// `key > low and key <= high` with the root key's types; compared by PostgreSQL alone.
-fn range_condition(root: &RootPlan, key: &str, range: &KeyRange, parameters: &mut Parameters) -> String {
-    let types = root.key_types();
-    let mut number = 0;
-    let mut conditions = Vec::new();
-    for (operator, bound) in [(">", &range.low), ("<=", &range.high)] {
-        let Some(bound) = bound else { continue };
-        let mut casts = Vec::new();
-        for (text, type_name) in bound.columns(types.len()).unwrap_or_default().into_iter().zip(&types) {
-            number += 1;
-            parameters.text(Some(text));
-            casts.push(format!("${number}::text::{type_name}"));
-        }
-        conditions.push(format!("{key} {operator} {}", row_of(&casts)));
-    }
-    if conditions.is_empty() {
-        // A key that stands in a link table may be NULL there.
-        return "true".to_owned();
-    }
-    conditions.join(" and ")
-}
-
-/// Holds for rows of which the cursor is at or after `initial` (microseconds since 1970).
-pub(super) fn initial_condition(cursor: &str, kind: CursorKind, initial: i64, timezone: &str) -> String {
-    let instant = format!("'{}'::timestamptz", ServerTime::from_unix_micros(initial));
-    match kind {
-        CursorKind::Timestamptz => format!("{cursor} >= {instant}"),
-        CursorKind::Timestamp | CursorKind::Date => {
-            format!("{cursor} >= ({instant} at time zone {})", crate::postgres::sql::literal(timezone))
-        }
-    }
 }

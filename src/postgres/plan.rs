@@ -11,6 +11,7 @@ use crate::definition::{
 use crate::error::{Error, Result};
 use crate::plan::{DocumentPlan, PlannedColumn, PlannedField, PlannedItem, PlannedRelation, PlannedSource};
 use crate::postgres::catalog::{Catalog, Column, Table};
+use crate::postgres::related_plan::{KeptRelation, kept_relation};
 use crate::postgres::select::{
     CursorKind, GROUP_NUMBER, SelectList, are_equal_by_bytes, cursor_kind, for_document, for_key,
     for_key_expression,
@@ -89,6 +90,8 @@ pub struct RelationPlan {
     pub range_select: SelectList,
     /// Where the root's key is in `range_select`.
     pub range_key: Vec<PlannedColumn>,
+    /// How it is read when its rows may be kept in memory.
+    pub(super) kept: Option<Box<KeptRelation>>,
 }
 
 /// A column of the nearer table, as it was selected there.
@@ -126,8 +129,8 @@ pub(super) struct Planner<'a> {
 }
 
 /// The alias of a relation's own table and of its link table.
-const CHILD: &str = "c";
-const LINK: &str = "l";
+pub(super) const CHILD: &str = "c";
+pub(super) const LINK: &str = "l";
 const ROOT: &str = "t";
 
 impl<'a> Planner<'a> {
@@ -206,6 +209,7 @@ impl<'a> Planner<'a> {
                 range_key: Vec::new(),
                 from,
                 first_columns,
+                kept: None,
             });
         }
         let fields = self.fields(&self.definition.document, None, &mut root_select, &mut selects);
@@ -222,6 +226,10 @@ impl<'a> Planner<'a> {
                     })
                     .collect();
             }
+        }
+        for (relation, stated) in relations.iter_mut().zip(&self.definition.relations) {
+            relation.kept =
+                kept_relation(self.definition, self.catalog, stated, relation, &key).map(Box::new);
         }
         let watched = watched_tables(self, &key);
         let cursor = self.root_cursor(root_table);

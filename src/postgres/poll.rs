@@ -9,6 +9,7 @@ use crate::error::Result;
 use crate::key::Key;
 use crate::plan::PlannedColumn;
 use crate::postgres::Source;
+use crate::postgres::groups::push_framed;
 use crate::postgres::select::CursorKind;
 use crate::postgres::source::{raw_cell, stream};
 use crate::postgres::sql::{Parameters, literal, row_of};
@@ -87,13 +88,23 @@ impl Source {
         );
         self.begin()?;
         let mut rows = Vec::new();
+        let mut raw_keys = Vec::new();
+        let keeps_rows = self.kept.is_some();
         let what = format!("changed rows of {}", table.name);
         let kind = table.cursor_kind;
         stream(&mut self.client, &statement, parameters, columns.select.formats(), &what, &mut |row| {
             rows.push(polled_row(row, &columns, kind));
+            if keeps_rows {
+                let mut key = Vec::new();
+                for column in &columns.key {
+                    push_framed(&mut key, raw_cell(row, column.position).unwrap_or_default());
+                }
+                raw_keys.push(key);
+            }
             Ok(true)
         })?;
         self.commit()?;
+        self.drop_polled(table, &raw_keys);
         Ok(rows)
     }
 

@@ -128,6 +128,46 @@ pub(super) fn is_readable(format: CellFormat, found: u32) -> bool {
     }
 }
 
+/// Words that stand in expressions of ours beside quoted names, literals and aliases.
+const OWN_WORDS: [&str; 11] =
+    ["text", "to_json", "translate", "encode", "e", "in", "is", "not", "null", "and", "or"];
+
+/// Which aliases an expression of ours reads, each once; nothing where that cannot be told, as of SQL that the
+/// definition gives.
+pub(super) fn rows_read_by(expression: &str) -> Vec<&str> {
+    let mut aliases = Vec::new();
+    let bytes = expression.as_bytes();
+    let mut at = 0;
+    while let Some(byte) = bytes.get(at) {
+        let start = at;
+        at += 1;
+        if matches!(byte, b'"' | b'\'') {
+            // A doubled quote ends one piece and begins the next.
+            while bytes.get(at).is_some_and(|other| other != byte) {
+                at += 1;
+            }
+            at += 1;
+        } else if byte.is_ascii_alphabetic() || *byte == b'_' || !byte.is_ascii() {
+            while bytes.get(at).is_some_and(|other| {
+                other.is_ascii_alphanumeric() || matches!(other, b'_' | b'$') || !other.is_ascii()
+            }) {
+                at += 1;
+            }
+            let word = &expression[start..at];
+            if bytes.get(at) == Some(&b'.') && bytes.get(at + 1) == Some(&b'"') {
+                if !aliases.contains(&word) {
+                    aliases.push(word);
+                }
+            } else if !OWN_WORDS.contains(&word) {
+                return Vec::new();
+            }
+        } else if !(matches!(byte, b' ' | b'(' | b')' | b',' | b'.' | b':' | b'=') || byte.is_ascii_digit()) {
+            return Vec::new();
+        }
+    }
+    aliases
+}
+
 /// The number of the group of keys that a related row belongs to, as the statement gives it.
 pub(super) const GROUP_NUMBER: &str = "p.n";
 
@@ -162,6 +202,11 @@ impl SelectList {
         list
     }
 
+    /// The expressions with their formats.
+    pub(super) fn columns(&self) -> impl Iterator<Item = (&str, CellFormat)> {
+        self.expressions.iter().map(String::as_str).zip(self.formats.iter().copied())
+    }
+
     /// The formats of the columns.
     pub(super) fn formats(&self) -> &[CellFormat] {
         &self.formats
@@ -170,5 +215,23 @@ impl SelectList {
     /// The list as SQL.
     pub(super) fn sql(&self) -> String {
         self.expressions.join(", ")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_expression_reads_is_told_from_what_it_says() {
+        assert_eq!(rows_read_by(r#"c."name""#), ["c"]);
+        assert_eq!(rows_read_by(r#"to_json(l."a l.""b c.")"#), ["l"]);
+        assert_eq!(rows_read_by(r#"(l."role" in ('c."x"', 'it''s') and c."kind" is not null)"#), ["l", "c"]);
+        assert_eq!(rows_read_by(r#"translate(encode(c."x", 'base64'), e'\\n', '')"#), ["c"]);
+        for of_the_definition in
+            ["lower(name)", "lower(c.name)", "c.\"a\" || b", "c.\"a\" -- '", "$$c.\"a\"$$"]
+        {
+            assert!(rows_read_by(of_the_definition).is_empty(), "{of_the_definition}");
+        }
     }
 }

@@ -12,6 +12,7 @@ use crate::definition::Definition;
 use crate::error::{Error, Result};
 use crate::postgres::connect::{begin_snapshot_sql, classify, connect};
 use crate::postgres::plan::{SourcePlan, plan};
+use crate::postgres::related_read::KeptRows;
 use crate::postgres::select::is_readable;
 use crate::postgres::sql::{Parameters, literal};
 use crate::postgres::{SourceIdentity, catalog};
@@ -26,6 +27,8 @@ pub struct SourceLimits {
     pub batch_bytes: usize,
     /// The most bytes of the rows of one document.
     pub document_max_bytes: usize,
+    /// The most bytes of rows of related tables that a full load keeps in memory.
+    pub related_cache_bytes: usize,
     /// How long a statement may take.
     pub statement_timeout: Duration,
     /// The first load takes root rows whose cursor is at or after this instant (microseconds since 1970).
@@ -43,6 +46,8 @@ pub struct Source {
     /// The zone of cursor columns that have none.
     pub(super) timezone: String,
     begin_snapshot: String,
+    /// Rows of related tables, while a full load is under way.
+    pub(super) kept: Option<KeptRows>,
 }
 
 impl Source {
@@ -65,7 +70,7 @@ impl Source {
         }
         let plan = Arc::new(plan(definition, &catalog)?);
         let begin_snapshot = begin_snapshot_sql(limits.statement_timeout);
-        let mut source = Self { client, plan, limits, identity, timezone, begin_snapshot };
+        let mut source = Self { client, plan, limits, identity, timezone, begin_snapshot, kept: None };
         source.try_written_sql(definition)?;
         Ok(source)
     }

@@ -11,6 +11,9 @@ pub const DEFAULT_CHUNK_SIZE: usize = 2_000;
 /// Bytes of a batch's rows: several batches are in memory at once, and more gains nothing.
 pub const DEFAULT_BATCH_BYTES: usize = 16 << 20;
 
+/// MiB of related rows that a full load keeps: the names of a million persons, and small beside the servers.
+pub const DEFAULT_RELATED_CACHE_MB: usize = 48;
+
 /// Bytes of a bulk request: Elasticsearch's own advice begins at 5 to 15 MB and warns of more.
 pub const DEFAULT_BULK_BYTES: usize = 5 << 20;
 

@@ -69,6 +69,8 @@ pub struct Settings {
     pub chunk_size: usize,
     /// The most bytes of a batch's rows, unless a single document needs more.
     pub batch_bytes: usize,
+    /// MiB of rows of related tables that a full load keeps in memory.
+    pub related_cache_mb: usize,
     /// The most bytes of a bulk request, unless a single document needs more.
     pub bulk_bytes: usize,
     /// A larger document in bytes becomes a dead letter.
@@ -116,6 +118,7 @@ struct Raw {
     storage_subdir: Option<String>,
     chunk_size: Option<String>,
     batch_bytes: Option<String>,
+    related_cache_mb: Option<String>,
     bulk_bytes: Option<String>,
     document_max_bytes: Option<String>,
     channel_capacity: Option<String>,
@@ -166,6 +169,7 @@ impl Settings {
             storage_subdir,
             chunk_size,
             batch_bytes,
+            related_cache_mb,
             bulk_bytes,
             document_max_bytes,
             channel_capacity,
@@ -211,6 +215,12 @@ impl Settings {
                 batch_bytes,
                 DEFAULT_BATCH_BYTES,
                 bytes(1 << 10..=SIZE_MAX),
+            ),
+            related_cache_mb: problems.take(
+                "RELATED_CACHE_MB",
+                related_cache_mb,
+                DEFAULT_RELATED_CACHE_MB,
+                count(0..=4_000),
             ),
             bulk_bytes: problems.take(
                 "BULK_BYTES",

@@ -86,6 +86,12 @@ pub const SETTINGS: &[Setting] = &[
     plain("STORAGE_SUBDIR", "state", "", "Directory of the state"),
     plain("CHUNK_SIZE", "2000", "rows", "The most root rows of a batch"),
     plain("BATCH_BYTES", "16MiB", "bytes", "The most bytes of the rows of a batch"),
+    plain(
+        "RELATED_CACHE_MB",
+        "48",
+        "MiB",
+        "Memory for rows of related tables during a full load; 0 reads them anew for every batch",
+    ),
     plain("BULK_BYTES", "5MiB", "bytes", "The most bytes of a bulk request, unless one document needs more"),
     plain("DOCUMENT_MAX_BYTES", "50MiB", "bytes", "A larger document becomes a dead letter"),
     plain("CHANNEL_CAPACITY", "2", "batches", "How many batches may wait before each stage of the pipeline"),

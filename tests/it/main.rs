@@ -20,6 +20,7 @@ mod disk_full;
 mod full_load;
 mod incremental;
 mod index_ownership;
+mod kept_rows;
 mod late_commits;
 mod odd_tables;
 mod outages;

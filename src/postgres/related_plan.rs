@@ -1,0 +1,153 @@
+//! Which relations' rows a full load may keep in memory, and how they are then read: the link table by itself, and the
+//! related rows by their keys.
+//!
+//! A row that is kept may be older than the snapshot of the batch. That is harmless only where a poll sees its change:
+//! the poll drops the row here and makes every document that it reaches stale. So only tables with a cursor are kept.
+
+use crate::cell::CellFormat;
+use crate::definition::{Definition, JoinColumn, Relation};
+use crate::plan::PlannedColumn;
+use crate::postgres::catalog::{Catalog, Table};
+use crate::postgres::plan::{CHILD, KeyColumn, LINK, NearerColumn, RelationPlan};
+use crate::postgres::select::{
+    GROUP_NUMBER, SelectList, are_equal_by_bytes, for_key, for_key_expression, rows_read_by,
+};
+use crate::postgres::sql::{name, table};
+
+/// How a relation is read whose rows may be kept.
+#[derive(Debug)]
+pub(super) struct KeptRelation {
+    /// The link table by itself; none where the nearer row holds the key of the related row.
+    pub(super) link: Option<RelationPlan>,
+    /// Where the link's rows have the key of the related row.
+    pub(super) link_key: Vec<PlannedColumn>,
+    /// The related table, quoted, with its alias.
+    pub(super) from: String,
+    /// Its key, quoted, with the names of the types.
+    pub(super) key: Vec<(String, String)>,
+    /// What is selected of it; the key is first.
+    pub(super) select: SelectList,
+    /// For each cell of the relation's rows, where it comes from.
+    pub(super) origins: Vec<CellOrigin>,
+    /// The table, quoted, whose changed rows are to be dropped.
+    pub(super) table: String,
+    /// The planner's guess of its rows; none when never analysed.
+    pub(super) row_estimate: Option<u64>,
+}
+
+/// Where a cell of a relation's row comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum CellOrigin {
+    /// The group's number, which no one reads.
+    Group,
+    /// A cell of the link's row.
+    Link(usize),
+    /// A cell of the related row.
+    Related(usize),
+}
+
+/// How the relation can be read with its rows kept, or nothing where that is not possible or not useful.
+pub(super) fn kept_relation(
+    definition: &Definition,
+    catalog: &Catalog,
+    relation: &Relation,
+    planned: &RelationPlan,
+    root_key: &[KeyColumn],
+) -> Option<KeptRelation> {
+    let related = catalog.get(&relation.table)?;
+    let nearer = match &relation.through {
+        Some(through) => &through.table,
+        None => &relation.below.map_or(&definition.root.table, |below| &definition.relations[below.0].table),
+    };
+    let nearer = catalog.get(nearer)?;
+    // A row of its own for each row of the root is needed once.
+    let is_used_once = relation.through.is_none() && planned.is_by_root_key;
+    if relation.cursor.is_none()
+        || is_used_once
+        || !related.has_system_columns()
+        || !is_unique_key(related, nearer, &relation.on)
+    {
+        return None;
+    }
+    let mut link_select = SelectList::default();
+    link_select.add((GROUP_NUMBER.to_owned(), CellFormat::Int8));
+    let mut select = SelectList::default();
+    let mut key = Vec::new();
+    for join in &relation.on {
+        let column = related.column(&join.column)?;
+        select.add(for_key(CHILD, column));
+        key.push((format!("{CHILD}.{}", name(&column.name)), column.type_name.clone()));
+    }
+    let mut origins = Vec::new();
+    for (expression, format) in planned.select.columns() {
+        let rows = rows_read_by(expression);
+        origins.push(if expression == GROUP_NUMBER {
+            CellOrigin::Group
+        } else if rows == [CHILD] {
+            CellOrigin::Related(select.add((expression.to_owned(), format)).position)
+        } else if rows == [LINK] {
+            CellOrigin::Link(link_select.add((expression.to_owned(), format)).position)
+        } else {
+            return None;
+        });
+    }
+    let (link, link_key) = match &relation.through {
+        None => (None, planned.nearer.iter().map(|nearer| nearer.column).collect()),
+        Some(through) => {
+            let mut link_key = Vec::new();
+            for join in &relation.on {
+                link_key.push(link_select.add(for_key(LINK, nearer.column(&join.nearer)?)));
+            }
+            (Some(link_plan(planned, &table(&through.table), link_select, root_key)), link_key)
+        }
+    };
+    Some(KeptRelation {
+        link,
+        link_key,
+        from: format!("{} as {CHILD}", table(&relation.table)),
+        key,
+        select,
+        origins,
+        table: table(&relation.table),
+        row_estimate: (related.row_estimate >= 0.0).then_some(related.row_estimate as u64),
+    })
+}
+
+/// Whether the join leads to one row at most, and equal keys have equal bytes.
+fn is_unique_key(related: &Table, nearer: &Table, on: &[JoinColumn]) -> bool {
+    let columns: Vec<String> = on.iter().map(|join| join.column.clone()).collect();
+    related.is_known_unique(&columns)
+        && on.iter().all(|join| match (related.column(&join.column), nearer.column(&join.nearer)) {
+            (Some(column), Some(nearer)) => are_equal_by_bytes(column, nearer),
+            _ => false,
+        })
+}
+
+/// The link table read by itself.
+fn link_plan(
+    planned: &RelationPlan,
+    link_table: &str,
+    select: SelectList,
+    root_key: &[KeyColumn],
+) -> RelationPlan {
+    let mut range_select = select.without_group_number();
+    let mut range_key = Vec::new();
+    if planned.is_by_root_key {
+        for (expression, key) in planned.first_columns.iter().zip(root_key) {
+            range_key.push(range_select.add(for_key_expression(expression, &key.column)));
+        }
+    }
+    RelationPlan {
+        name: planned.name.clone(),
+        table: planned.table.clone(),
+        below: planned.below,
+        nearer: planned.nearer.iter().map(NearerColumn::clone).collect(),
+        select,
+        from: format!("{link_table} as {LINK}"),
+        first_columns: planned.first_columns.clone(),
+        is_by_root_key: planned.is_by_root_key,
+        range_select,
+        range_key,
+        kept: None,
+    }
+}
