@@ -58,7 +58,11 @@ impl Loader<'_> {
     fn deliver(&mut self, batch: &RenderedBatch) -> Result<()> {
         self.aliases.look()?;
         crate::faults::point("before_send");
-        let mut delivered = self.delivery.deliver(batch)?;
+        let slowdowns_before = self.delivery.slowdown_count();
+        let delivered = self.delivery.deliver(batch);
+        self.counters.slowdowns.add(self.delivery.slowdown_count() - slowdowns_before);
+        self.counters.body_max_bytes.set(self.delivery.body_max_bytes() as u64);
+        let mut delivered = delivered?;
         crate::faults::point("answer_received");
         let now = now_micros();
         let mut refused: Vec<DeadLetter> = batch
