@@ -59,6 +59,8 @@ struct Pause {
     error: Error,
     /// The server's Retry-After.
     at_least: Option<Duration>,
+    /// Whether the server has too much to do, and has taken a part of it.
+    is_paced: bool,
 }
 
 impl Delivery {
@@ -121,13 +123,22 @@ impl Delivery {
         let mut backoff = Backoff::new(self.settings.retry_deadline);
         while !progress.waiting.is_empty() {
             let Some(pause) = self.send_round(progress)? else { continue };
-            if std::mem::take(&mut progress.has_advanced) {
+            let has_advanced = std::mem::take(&mut progress.has_advanced);
+            if has_advanced {
                 backoff.succeeded();
             }
             progress.waiting.sort_unstable();
-            // Like the waits of the backoff, so that many clients do not come back in step.
+            // Jittered like the waits of the backoff, so that many clients do not come back in step.
             let paced = self.pace.pause().mul_f64(0.5 + fastrand::f64() / 2.0);
             let at_least = pause.at_least.map_or(paced, |at_least| at_least.max(paced));
+            if has_advanced && pause.is_paced {
+                // It can go on so for hours, many times a second; that it does was told when it began.
+                log::debug!("{}; going on in {:.2} s", pause.error.story(), at_least.as_secs_f64());
+                if self.settings.shutdown.wait(at_least) {
+                    return Err(Error::interrupted());
+                }
+                continue;
+            }
             backoff.wait_after(pause.error, Some(at_least), &self.settings.shutdown)?;
         }
         if progress.malformed_count >= SYSTEMIC_MIN
@@ -177,9 +188,9 @@ impl Delivery {
             Ok(response) => {
                 let answer = judge_request(&response, piece.kinds(progress.batch), &self.attempt);
                 if !response.is_success() && is_overload(response.status, response.cause().as_ref()) {
-                    self.slow_down();
+                    self.slow_down(piece.positions.len(), piece.positions.len());
                 } else if matches!(answer, Answer::Unknown(_)) {
-                    self.pace.lost();
+                    self.answer_lost();
                 }
                 (answer, response.retry_after)
             }
@@ -187,30 +198,32 @@ impl Delivery {
             // It was not sent, so it says nothing of the server's load.
             Err(failure) if failure.is_surely_unsent => {
                 progress.waiting.extend(piece.positions);
-                return Ok(Some(Pause { error: failure.error, at_least: None }));
+                return Ok(Some(Pause { error: failure.error, at_least: None, is_paced: false }));
             }
             Err(failure) => {
                 progress.was_cut_off = true;
-                self.pace.lost();
+                self.answer_lost();
                 (Answer::Unknown(failure.error), None)
             }
         };
         match answer {
             Answer::Items(items) => {
+                let slowdowns_before = self.pace.slowdown_count();
                 let error = self.judge(piece, items, progress)?;
-                return Ok(error.map(|error| Pause { error, at_least }));
+                let is_paced = self.pace.slowdown_count() > slowdowns_before;
+                return Ok(error.map(|error| Pause { error, at_least, is_paced }));
             }
             Answer::Stop(error) => return Err(error),
             Answer::Busy(error) => {
                 progress.will_repeat(piece.positions);
-                return Ok(Some(Pause { error, at_least }));
+                return Ok(Some(Pause { error, at_least, is_paced: false }));
             }
             Answer::Unknown(error) => {
                 for position in &piece.positions {
                     progress.is_unknown[*position] = true;
                 }
                 progress.will_repeat(piece.positions);
-                return Ok(Some(Pause { error, at_least }));
+                return Ok(Some(Pause { error, at_least, is_paced: false }));
             }
             Answer::Malformed(cause) => {
                 progress.malformed_count += usize::from(piece.positions.len() == 1);
@@ -241,10 +254,11 @@ impl Delivery {
     ) -> Result<Option<Error>> {
         let mut repeated = Vec::new();
         let mut last_error = None;
-        let mut is_overloaded = false;
+        let sent_count = piece.positions.len();
+        let mut overloaded_count = 0;
         for (position, item) in piece.positions.into_iter().zip(items) {
             let kind = progress.batch.actions[position].kind;
-            is_overloaded |= is_overload(item.status, item.error.as_ref());
+            overloaded_count += usize::from(is_overload(item.status, item.error.as_ref()));
             match judge_item(kind, item, &self.attempt) {
                 Verdict::Applied => self.applied(position, progress),
                 Verdict::Superseded(found) => progress.superseded(position, found),
@@ -258,8 +272,8 @@ impl Delivery {
                 }
             }
         }
-        if is_overloaded {
-            self.slow_down();
+        if overloaded_count > 0 {
+            self.slow_down(overloaded_count, sent_count);
         } else if repeated.is_empty() && self.pace.taken() {
             log::info!(
                 "{}: the server keeps up again, bodies of up to {} bytes are sent",
@@ -272,9 +286,19 @@ impl Delivery {
         Ok(error)
     }
 
+    fn answer_lost(&mut self) {
+        if self.pace.lost() {
+            log::info!(
+                "{}: answers are lost, bodies of at most {} bytes are sent until they are not",
+                self.settings.write_alias,
+                self.pace.limit()
+            );
+        }
+    }
+
     /// The server refuses for load.
-    fn slow_down(&mut self) {
-        if self.pace.overloaded() {
+    fn slow_down(&mut self, refused_count: usize, sent_count: usize) {
+        if self.pace.overloaded(refused_count, sent_count) {
             log::warn!(
                 "{}: the server has too much to do, bodies of at most {} bytes are sent until it keeps up",
                 self.settings.write_alias,

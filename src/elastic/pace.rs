@@ -1,10 +1,12 @@
 //! How large the bodies of bulk requests are, and how long to wait between them, as the server's load allows.
 //!
-//! A server that refuses for load (429, 503) is asked for less at once: each time the limit of a body is halved and
-//! the pause doubled. Each request that is taken whole raises the limit by a sixteenth of the ceiling and halves the
-//! pause. This "additive increase, multiplicative decrease" is what lets many clients of one server find their share
-//! (Chiu and Jain, 1989). A body whose answer was lost may have been too large for something on the way, so from the
-//! second such in a row on it counts like a refusal. Nothing here waits or talks to anyone.
+//! A server that refuses for load (429, 503) is asked for less at once: where it refuses everything, the limit of a body
+//! is halved and the pause doubled; where it refuses a share, they change by that share, since one full queue among
+//! many is no reason to crawl. Each request that is taken whole raises the limit by a sixteenth of the ceiling and
+//! halves the pause. This "additive increase, multiplicative decrease" is what lets many clients of one server find
+//! their part of it (Chiu and Jain, 1989; by the share refused: Alizadeh and others, DCTCP, 2010). A body whose answer
+//! was lost may have been too large for something on the way, so from the second such in a row on it counts like a
+//! refusal. Nothing here waits or talks to anyone.
 
 use std::time::Duration;
 
@@ -18,10 +20,10 @@ const SMALLEST_PART: usize = 64;
 const STEPS_TO_CEILING: usize = 16;
 
 /// The first pause, about what a server needs for a request.
-const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
-/// The longest pause while some actions are still taken: with the smallest bodies it leaves a server alone for most
-/// of the time. Where nothing is taken any more the waits of [`crate::backoff`] grow further.
+/// The longest pause: with the smallest bodies it leaves a server alone for most of the time. Where nothing is taken
+/// any more the waits of [`crate::backoff`] grow further.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 /// The size of bodies and the pauses between them.
@@ -33,13 +35,22 @@ pub(crate) struct Pace {
     pause: Duration,
     lost_in_a_row: u32,
     slowdown_count: u64,
+    /// Whether the limit fell below half of the ceiling and has not been back since: what an operator should know of.
+    is_slow: bool,
 }
 
 impl Pace {
     /// Begins with bodies of up to `ceiling` bytes and without pauses.
     pub(crate) fn new(ceiling: usize) -> Self {
         let ceiling = ceiling.max(1);
-        Self { ceiling, limit: ceiling, pause: Duration::ZERO, lost_in_a_row: 0, slowdown_count: 0 }
+        Self {
+            ceiling,
+            limit: ceiling,
+            pause: Duration::ZERO,
+            lost_in_a_row: 0,
+            slowdown_count: 0,
+            is_slow: false,
+        }
     }
 
     /// The most bytes of the next body.
@@ -57,27 +68,30 @@ impl Pace {
         self.slowdown_count
     }
 
-    /// A request was taken whole; returns whether the limit is back at its ceiling by that.
+    /// A request was taken whole; returns whether that ends a slow time.
     pub(crate) fn taken(&mut self) -> bool {
         self.lost_in_a_row = 0;
         self.pause = if self.pause > FIRST_PAUSE { self.pause / 2 } else { Duration::ZERO };
-        let was_lowered = self.limit < self.ceiling;
         let step = self.ceiling.div_ceil(STEPS_TO_CEILING);
         self.limit = self.limit.saturating_add(step).min(self.ceiling);
-        was_lowered && self.limit == self.ceiling
+        self.limit == self.ceiling && std::mem::take(&mut self.is_slow)
     }
 
-    /// The server refused a request, or some of its actions, for load; returns whether the limit was at its ceiling.
-    pub(crate) fn overloaded(&mut self) -> bool {
+    /// The server refused for load `refused` of the `sent` actions of a request; returns whether that begins a slow
+    /// time.
+    pub(crate) fn overloaded(&mut self, refused: usize, sent: usize) -> bool {
+        debug_assert!(refused > 0 && refused <= sent, "{refused} of {sent} actions were refused");
         self.lost_in_a_row = 0;
-        self.pause = (self.pause * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE);
-        self.lower()
+        let share = refused as f64 / sent.max(1) as f64;
+        // Doubled where all is refused, and no longer than before where a third is.
+        self.pause = self.pause.mul_f64(0.5 + 1.5 * share.min(1.0)).clamp(FIRST_PAUSE, LONGEST_PAUSE);
+        self.lower(share)
     }
 
-    /// The answer to a request was lost; returns whether the limit was lowered from its ceiling.
+    /// The answer to a request was lost; returns whether that begins a slow time.
     pub(crate) fn lost(&mut self) -> bool {
         self.lost_in_a_row = self.lost_in_a_row.saturating_add(1);
-        self.lost_in_a_row > 1 && self.lower()
+        self.lost_in_a_row > 1 && self.lower(1.0)
     }
 
     /// The server takes no body of `bytes`; returns the new ceiling if it is a lower one.
@@ -91,11 +105,12 @@ impl Pace {
         Some(ceiling)
     }
 
-    fn lower(&mut self) -> bool {
-        let was_at_ceiling = self.limit == self.ceiling;
-        self.limit = (self.limit / 2).max(self.ceiling / SMALLEST_PART).max(1);
+    /// Lowers the limit by half of `share`.
+    fn lower(&mut self, share: f64) -> bool {
+        let lowered = self.limit as f64 * (1.0 - share.min(1.0) / 2.0);
+        self.limit = (lowered as usize).max(self.ceiling / SMALLEST_PART).max(1);
         self.slowdown_count += 1;
-        was_at_ceiling
+        self.limit <= self.ceiling / 2 && !std::mem::replace(&mut self.is_slow, true)
     }
 }
 
@@ -109,22 +124,37 @@ mod tests {
     fn refusals_halve_the_limit_and_double_the_pause_within_bounds() {
         let mut pace = Pace::new(CEILING);
         assert_eq!((pace.limit(), pace.pause()), (CEILING, Duration::ZERO));
-        assert!(pace.overloaded());
+        assert!(pace.overloaded(3, 3));
         assert_eq!((pace.limit(), pace.pause()), (CEILING / 2, FIRST_PAUSE));
-        assert!(!pace.overloaded());
+        assert!(!pace.overloaded(3, 3));
         assert_eq!((pace.limit(), pace.pause()), (CEILING / 4, FIRST_PAUSE * 2));
         for _ in 0..100 {
-            pace.overloaded();
+            pace.overloaded(3, 3);
         }
         assert_eq!((pace.limit(), pace.pause()), (CEILING / SMALLEST_PART, LONGEST_PAUSE));
         assert_eq!(pace.slowdown_count(), 102);
     }
 
     #[test]
+    fn a_share_refused_lowers_by_that_share() {
+        let mut pace = Pace::new(CEILING);
+        assert!(!pace.overloaded(1, 4));
+        assert_eq!((pace.limit(), pace.pause()), (CEILING / 8 * 7, FIRST_PAUSE));
+        assert!(!pace.taken() && !pace.taken(), "a little slower is no slow time");
+        // However long it lasts, a third refused makes no pause longer.
+        for _ in 0..100 {
+            pace.overloaded(1, 3);
+        }
+        assert_eq!(pace.pause(), FIRST_PAUSE);
+        pace.overloaded(2, 3);
+        assert!(pace.pause() > FIRST_PAUSE);
+    }
+
+    #[test]
     fn successes_bring_both_back_step_by_step() {
         let mut pace = Pace::new(CEILING);
         for _ in 0..20 {
-            pace.overloaded();
+            pace.overloaded(3, 3);
         }
         let mut limits = vec![pace.limit()];
         while !pace.taken() {
@@ -164,7 +194,7 @@ mod tests {
     #[test]
     fn the_smallest_ceiling_still_lets_actions_through() {
         let mut pace = Pace::new(0);
-        pace.overloaded();
+        pace.overloaded(3, 3);
         assert_eq!(pace.limit(), 1);
         assert_eq!(pace.too_large(1), None);
     }

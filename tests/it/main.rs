@@ -23,6 +23,7 @@ mod index_ownership;
 mod late_commits;
 mod odd_tables;
 mod outages;
+mod overload;
 mod refusals;
 mod restarts;
 mod servers;

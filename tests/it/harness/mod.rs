@@ -17,7 +17,7 @@ pub use evidence::Evidence;
 pub use index::{Alone, Index, Server};
 pub use oracle::{Documents, assert_same, classic_documents, movies_documents};
 pub use program::{Finished, Program, Running};
-pub use proxy::{Deed, Proxy, dead_node};
+pub use proxy::{Deed, Proxy, actions, dead_node};
 pub use things::{things_database, things_documents, things_mapping, things_program};
 pub use wait::wait_until;
 

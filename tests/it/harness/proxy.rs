@@ -9,6 +9,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
+
 use super::Server;
 
 /// A request as the proxy received it.
@@ -54,6 +56,8 @@ pub enum Deed {
     CutAnswer,
     /// Pass a bulk request on without its last action, so that the answer has an item less.
     LoseAction,
+    /// Pass a bulk request on without the actions at these places, and answer `item` for each of them.
+    RefuseItems { positions: Vec<usize>, item: Value },
 }
 
 impl Deed {
@@ -193,6 +197,11 @@ fn serve(stream: &TcpStream, shared: &Shared) -> std::io::Result<()> {
                 (&*stream).write_all(&found[..found.len() / 2])?;
                 return stream.shutdown(Shutdown::Both);
             }
+            Deed::RefuseItems { positions, item } => {
+                let (status, product, found) =
+                    refuse_items(shared, &asked, content_type.as_deref(), &positions, &item)?;
+                answer(stream, status, &product, &found)?;
+            }
             Deed::LoseAction => {
                 let mut lines: Vec<&str> = asked.body.lines().collect();
                 let last = lines.pop().unwrap();
@@ -233,6 +242,62 @@ fn read_head(reader: &mut impl BufRead) -> std::io::Result<Option<(Asked, Option
     let (body, at) = (String::new(), Instant::now());
     let asked = Asked { method, path, authorization, body, body_bytes, waits_for_100, at };
     Ok(Some((asked, content_type)))
+}
+
+/// The actions of a bulk body: what is to be done to which document, and the lines.
+pub fn actions(body: &str) -> Vec<(String, String, String)> {
+    let mut actions = Vec::new();
+    let mut lines = body.lines();
+    while let Some(head) = lines.next() {
+        let parsed: Value = serde_json::from_str(head).unwrap();
+        let (operation, fields) = parsed.as_object().unwrap().iter().next().unwrap();
+        let mut text = format!("{head}\n");
+        if operation != "delete" {
+            text.push_str(lines.next().unwrap());
+            text.push('\n');
+        }
+        actions.push((operation.clone(), fields["_id"].as_str().unwrap().to_owned(), text));
+    }
+    actions
+}
+
+/// Passes on what is not refused, and puts the refusals into the answer where they belong.
+fn refuse_items(
+    shared: &Shared,
+    asked: &Asked,
+    content_type: Option<&str>,
+    positions: &[usize],
+    item: &Value,
+) -> std::io::Result<(u16, String, Vec<u8>)> {
+    let actions = actions(&asked.body);
+    let passed: String = actions
+        .iter()
+        .enumerate()
+        .filter(|(place, _)| !positions.contains(place))
+        .map(|(_, (_, _, text))| text.as_str())
+        .collect();
+    let mut found = Vec::new();
+    let mut product = "x-elastic-product: Elasticsearch\r\n".to_owned();
+    if !passed.is_empty() {
+        let (status, its_product, body) = pass_on(shared, asked, content_type, passed.into_bytes())?;
+        let answered: Value = serde_json::from_slice(&body)?;
+        let Some(items) = answered["items"].as_array() else { return Ok((status, its_product, body)) };
+        found.clone_from(items);
+        product = its_product;
+    }
+    let mut found = found.into_iter();
+    let items: Vec<Value> = actions
+        .iter()
+        .enumerate()
+        .map(|(place, (operation, _, _))| {
+            if positions.contains(&place) {
+                serde_json::json!({ operation: item })
+            } else {
+                found.next().unwrap()
+            }
+        })
+        .collect();
+    Ok((200, product, serde_json::json!({ "items": items }).to_string().into_bytes()))
 }
 
 /// Asks the server; returns its status, the header by which Elasticsearch is known, and the body.
