@@ -14,6 +14,7 @@ mod bad_input;
 mod bad_settings;
 mod bad_state;
 mod breaker;
+mod broken_answers;
 mod commands;
 mod dead_letters;
 mod disk_full;

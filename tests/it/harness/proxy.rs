@@ -52,6 +52,8 @@ pub enum Deed {
     HangUp,
     /// Pass it on and answer something else.
     PassAndAnswer(u16, String),
+    /// Pass it on and answer what says that it is gzip and is not.
+    PassAndGarble,
     /// Pass it on and hang up in the middle of the answer.
     CutAnswer,
     /// Pass a bulk request on without its last action, so that the answer has an item less.
@@ -190,6 +192,11 @@ fn serve(stream: &TcpStream, shared: &Shared) -> std::io::Result<()> {
             Deed::PassAndAnswer(status, instead) => {
                 pass_on(shared, &asked, content_type.as_deref(), body)?;
                 answer(stream, status, "", instead.as_bytes())?;
+            }
+            Deed::PassAndGarble => {
+                pass_on(shared, &asked, content_type.as_deref(), body)?;
+                let garbage = [&[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3][..], &[0xa5; 90]].concat();
+                answer(stream, 200, "content-encoding: gzip\r\n", &garbage)?;
             }
             Deed::CutAnswer => {
                 let (status, _, found) = pass_on(shared, &asked, content_type.as_deref(), body)?;
