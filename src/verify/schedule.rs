@@ -15,7 +15,7 @@ use crate::postgres::Source;
 use crate::store::{VerifyCaller, VerifyPass, VerifyProgress};
 use crate::verify::activity::{VerifyActivity, note_activity};
 use crate::verify::documents::DocumentsPass;
-use crate::verify::due::{hurried_before, is_due_soon, is_range_due, micros};
+use crate::verify::due::{hurried_before, is_due_soon, is_pass_due, is_range_due, micros};
 use crate::verify::extras::{ExtrasPass, ExtrasStep};
 use crate::verify::observe::RangeReader;
 use crate::verify::verifier::Verifier;
@@ -189,7 +189,7 @@ impl<'a> Schedule<'a> {
         if is_due_soon(self.activity.extras_due, &progress, now) {
             return Ok(Some(true));
         }
-        Ok((now - progress.started_at >= micros(self.interval)).then_some(false))
+        Ok(is_pass_due(&progress, now, micros(self.interval)).then_some(false))
     }
 
     /// Whether a range is due, and whether the others are to follow at once.

@@ -15,6 +15,8 @@ mod bad_settings;
 mod bad_state;
 mod breaker;
 mod broken_answers;
+#[cfg(feature = "faults")]
+mod clocks;
 mod commands;
 mod dead_letters;
 mod disk_full;
