@@ -1,38 +1,16 @@
 //! The clock of this machine is wrong, and is set while the program runs; the state goes back, or is lost. Versions
 //! follow that clock, and no document may be stuck behind one that is higher.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::Value;
 
 use crate::harness::{
-    Database, Index, Program, assert_same, movies_documents, things_database, things_documents,
-    things_mapping, things_program,
+    Clock, Database, Index, Program, assert_same, hiding_program, movies_documents, shown_documents,
+    things_database, things_documents, things_mapping, things_program,
 };
 
 const SOON: Duration = Duration::from_secs(40);
-
-/// A clock of the program's own.
-struct Clock {
-    file: PathBuf,
-}
-
-impl Clock {
-    fn of(program: &mut Program) -> Self {
-        let file = program.write("clock", "0");
-        program.set("PGSLUICE_CLOCK_OFFSET", file.to_str().unwrap());
-        Self { file }
-    }
-
-    /// Sets it by so many minutes.
-    fn set(&self, minutes: i64) {
-        // Never seen half written.
-        let new = self.file.with_extension("new");
-        std::fs::write(&new, (minutes * 60).to_string()).unwrap();
-        std::fs::rename(new, &self.file).unwrap();
-    }
-}
 
 #[test]
 fn a_clock_that_is_set_during_a_run_loses_no_change_and_no_deletion() {
@@ -89,26 +67,11 @@ fn change(database: &Database, round: u32) {
     ));
 }
 
-fn shown(client: &mut postgres::Client) -> crate::harness::Documents {
-    let mut documents = things_documents(client);
-    documents.retain(|_, document| document["code"] != "hidden");
-    documents
-}
-
-fn hiding_program(database: &Database, index: &Index) -> Program {
-    let mut program = things_program(database, index, &things_mapping());
-    let definition = std::fs::read_to_string(program.folder().join("things.toml")).unwrap();
-    let hiding = definition.replace("[document]", "where = \"code is distinct from 'hidden'\"\n[document]");
-    program.write("things.toml", &hiding);
-    program.set("VERIFY_INTERVAL", "0");
-    program
-}
-
 #[test]
 fn a_lost_state_and_a_clock_set_back_leave_no_document_stuck() {
     let database = things_database("lost_back", 40);
     let index = Index::new("lost_back");
-    let mut program = hiding_program(&database, &index);
+    let mut program = hiding_program(&database, &index, &things_mapping());
     let clock = Clock::of(&mut program);
     let mut client = database.connect();
     clock.set(60);
@@ -120,11 +83,11 @@ fn a_lost_state_and_a_clock_set_back_leave_no_document_stuck() {
         let finished = program.once();
         assert!(finished.log.contains("a full load begins"), "{}", finished.log);
         assert!(finished.log.contains("which this state never gave"), "{}", finished.log);
-        assert_same(&index.documents(), &shown(&mut client));
+        assert_same(&index.documents(), &shown_documents(&mut client));
         // Also what was deleted, which the index remembers with its version.
         change(&database, round);
         program.once();
-        assert_same(&index.documents(), &shown(&mut client));
+        assert_same(&index.documents(), &shown_documents(&mut client));
     }
 }
 
@@ -132,7 +95,7 @@ fn a_lost_state_and_a_clock_set_back_leave_no_document_stuck() {
 fn a_state_restored_from_an_older_copy_goes_on_and_no_document_is_stuck() {
     let database = things_database("older", 40);
     let index = Index::new("older");
-    let mut program = hiding_program(&database, &index);
+    let mut program = hiding_program(&database, &index, &things_mapping());
     let clock = Clock::of(&mut program);
     let mut client = database.connect();
     change(&database, 1);
@@ -159,9 +122,9 @@ fn a_state_restored_from_an_older_copy_goes_on_and_no_document_is_stuck() {
         clock.set(-10);
         let finished = program.once();
         assert!(!finished.log.contains("a full load begins"), "{}", finished.log);
-        assert_same(&index.documents(), &shown(&mut client));
+        assert_same(&index.documents(), &shown_documents(&mut client));
         change(&database, round + 2);
         program.once();
-        assert_same(&index.documents(), &shown(&mut client));
+        assert_same(&index.documents(), &shown_documents(&mut client));
     }
 }

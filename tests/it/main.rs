@@ -21,6 +21,8 @@ mod commands;
 mod dead_letters;
 mod disk_full;
 mod full_load;
+#[cfg(feature = "faults")]
+mod held_back;
 mod incremental;
 mod index_ownership;
 mod late_commits;

@@ -3,6 +3,8 @@
 //! The servers are those of `dev/services`; the environment says where they are. Without them a test fails: a run
 //! that tried nothing must not look like a success.
 
+#[cfg(feature = "faults")]
+mod clock;
 mod database;
 mod evidence;
 mod index;
@@ -12,13 +14,17 @@ mod proxy;
 mod things;
 mod wait;
 
+#[cfg(feature = "faults")]
+pub use clock::Clock;
 pub use database::{Cluster, Database, film_schema, shared_movies};
 pub use evidence::Evidence;
 pub use index::{Alone, Index, Server};
 pub use oracle::{Documents, assert_same, classic_documents, movies_documents};
 pub use program::{Finished, Program, Running};
-pub use proxy::{Deed, Proxy, actions, dead_node};
-pub use things::{things_database, things_documents, things_mapping, things_program};
+pub use proxy::{Deed, Gate, Proxy, actions, dead_node};
+pub use things::{
+    hiding_program, shown_documents, things_database, things_documents, things_mapping, things_program,
+};
 pub use wait::wait_until;
 
 use std::sync::atomic::{AtomicU32, Ordering};

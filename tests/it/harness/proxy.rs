@@ -6,7 +6,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -44,6 +44,8 @@ pub enum Deed {
     Pass,
     /// Keep it back for so long before it is passed on; what becomes of the client meanwhile makes no difference.
     PassLater(Duration),
+    /// Keep it back until the gate is opened; what becomes of the client meanwhile makes no difference.
+    PassThrough(Gate),
     /// Answer for the server, which never sees it: status, headers (each with its line end), body.
     Answer(u16, String, String),
     /// Keep silent; the server never sees it.
@@ -60,6 +62,31 @@ pub enum Deed {
     LoseAction,
     /// Pass a bulk request on without the actions at these places, and answer `item` for each of them.
     RefuseItems { positions: Vec<usize>, item: Value },
+}
+
+/// What keeps requests back until it is opened; clones are the same gate.
+#[derive(Clone, Debug, Default)]
+pub struct Gate {
+    is_open: Arc<(Mutex<bool>, Condvar)>,
+    answers: Arc<Mutex<Vec<String>>>,
+}
+
+impl Gate {
+    /// Lets everything through from now on.
+    pub fn open(&self) {
+        *self.is_open.0.lock().unwrap() = true;
+        self.is_open.1.notify_all();
+    }
+
+    /// What the server answered to requests that were kept back.
+    pub fn answers(&self) -> Vec<String> {
+        self.answers.lock().unwrap().clone()
+    }
+
+    fn wait(&self) {
+        let (is_open, opened) = &*self.is_open;
+        drop(opened.wait_while(is_open.lock().unwrap(), |is_open| !*is_open).unwrap());
+    }
 }
 
 impl Deed {
@@ -182,11 +209,17 @@ fn serve(stream: &TcpStream, shared: &Shared) -> std::io::Result<()> {
             }
             Deed::HangUp => return stream.shutdown(Shutdown::Both),
             Deed::Answer(status, headers, body) => answer(stream, status, &headers, body.as_bytes())?,
-            Deed::Pass | Deed::PassLater(_) => {
+            Deed::Pass | Deed::PassLater(_) | Deed::PassThrough(_) => {
                 if let Deed::PassLater(wait) = deed {
                     std::thread::sleep(wait);
                 }
+                if let Deed::PassThrough(gate) = &deed {
+                    gate.wait();
+                }
                 let (status, product, found) = pass_on(shared, &asked, content_type.as_deref(), body)?;
+                if let Deed::PassThrough(gate) = &deed {
+                    gate.answers.lock().unwrap().push(String::from_utf8_lossy(&found).into_owned());
+                }
                 answer(stream, status, &product, &found)?;
             }
             Deed::PassAndAnswer(status, instead) => {

@@ -71,3 +71,20 @@ pub fn things_documents(client: &mut Client) -> Documents {
            from thing",
     )
 }
+
+/// The same without those whose code is `hidden`, which are deleted by that; verify by itself is off.
+pub fn hiding_program(database: &Database, index: &Index, mapping: &Value) -> Program {
+    let mut program = things_program(database, index, mapping);
+    let definition = std::fs::read_to_string(program.folder().join("things.toml")).unwrap();
+    let hiding = definition.replace("[document]", "where = \"code is distinct from 'hidden'\"\n[document]");
+    program.write("things.toml", &hiding);
+    program.set("VERIFY_INTERVAL", "0");
+    program
+}
+
+/// What that definition makes of the table.
+pub fn shown_documents(client: &mut Client) -> Documents {
+    let mut documents = things_documents(client);
+    documents.retain(|_, document| document["code"] != "hidden");
+    documents
+}
