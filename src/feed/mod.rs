@@ -6,5 +6,7 @@
 mod cursor_feed;
 mod seen;
 mod window;
+#[cfg(test)]
+mod window_model;
 
 pub use cursor_feed::{CursorFeed, FeedLimits, Step};
