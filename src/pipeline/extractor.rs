@@ -278,7 +278,10 @@ impl Extractor<'_> {
     /// Puts a batch on the channel, or keeps it for the next turn; true when there is no one to take it.
     fn hand_over(&self, batch: ExtractedBatch, rounds: &mut Rounds) -> Result<bool> {
         match self.sender.send_timeout(batch, SLICE) {
-            Ok(()) => Ok(false),
+            Ok(()) => {
+                self.shutdown.took_in_hand();
+                Ok(false)
+            }
             Err(SendTimeoutError::Timeout(batch)) => {
                 rounds.waiting = Some(batch);
                 Ok(false)

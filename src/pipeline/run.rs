@@ -168,6 +168,8 @@ impl Pipeline<'_> {
             store: self.store,
             counters: self.counters,
             dead_letter_max: self.settings.dead_letter_max,
+            has_warned_of_dropped: false,
+            shutdown: self.shutdown,
             progress: self.progress,
         };
         let limits = RenderLimits { document_max_bytes: self.settings.source_limits.document_max_bytes };
@@ -188,7 +190,9 @@ impl Pipeline<'_> {
                 }),
                 spawn(scope, "loader", move || {
                     let _gone = RaiseOnDrop(gone);
-                    loader.run(&rendered)
+                    let ended = loader.run(&rendered);
+                    self.shutdown.gave_back();
+                    ended
                 }),
                 spawn(scope, "extras", move || self.look_for_extras(extractor_end, gone)),
                 spawn(scope, "verify", move || self.keep_verifying(extractor_end)),

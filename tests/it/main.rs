@@ -34,4 +34,5 @@ mod restarts;
 mod servers;
 mod signals;
 mod soak;
+mod state_in_use;
 mod verify;

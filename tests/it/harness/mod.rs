@@ -6,6 +6,7 @@
 #[cfg(feature = "faults")]
 mod clock;
 mod database;
+mod disk;
 mod evidence;
 mod index;
 mod oracle;
@@ -17,9 +18,10 @@ mod wait;
 #[cfg(feature = "faults")]
 pub use clock::Clock;
 pub use database::{Cluster, Database, film_schema, shared_movies};
+pub use disk::SmallDisk;
 pub use evidence::Evidence;
 pub use index::{Alone, Index, Server};
-pub use oracle::{Documents, assert_same, classic_documents, movies_documents};
+pub use oracle::{Documents, assert_same, classic_documents, is_same, movies_documents};
 pub use program::{Finished, Program, Running};
 pub use proxy::{Deed, Gate, Proxy, actions, dead_node};
 pub use things::{
