@@ -29,6 +29,7 @@ mod late_commits;
 mod odd_tables;
 mod outages;
 mod overload;
+mod poison;
 mod refusals;
 mod restarts;
 mod servers;
