@@ -10,7 +10,7 @@ use crate::harness::{
     things_database, things_documents, things_mapping, things_program,
 };
 
-const SOON: Duration = Duration::from_secs(40);
+const SOON: Duration = Duration::from_secs(90);
 
 #[test]
 fn a_clock_that_is_set_during_a_run_loses_no_change_and_no_deletion() {
