@@ -9,6 +9,7 @@
 
 mod harness;
 
+mod background_writers;
 mod bad_definition;
 mod bad_input;
 mod bad_settings;
@@ -25,7 +26,11 @@ mod odd_tables;
 mod outages;
 mod refusals;
 mod restarts;
+mod restored_source;
+mod schema_changes;
 mod servers;
 mod signals;
 mod soak;
+mod source_faults;
+mod standby;
 mod verify;

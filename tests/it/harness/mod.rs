@@ -3,21 +3,27 @@
 //! The servers are those of `dev/services`; the environment says where they are. Without them a test fails: a run
 //! that tried nothing must not look like a success.
 
+mod cluster;
 mod database;
 mod evidence;
 mod index;
 mod oracle;
+mod pooler;
 mod program;
 mod proxy;
+mod settled;
 mod things;
 mod wait;
 
-pub use database::{Cluster, Database, film_schema, shared_movies};
+pub use cluster::Cluster;
+pub use database::{Database, film_schema, shared_movies};
 pub use evidence::Evidence;
 pub use index::{Alone, Index, Server};
 pub use oracle::{Documents, assert_same, classic_documents, movies_documents};
+pub use pooler::Pooler;
 pub use program::{Finished, Program, Running};
 pub use proxy::{Deed, Proxy, dead_node};
+pub use settled::{assert_settled, assert_settled_beside};
 pub use things::{things_database, things_documents, things_mapping, things_program};
 pub use wait::wait_until;
 
