@@ -207,13 +207,9 @@ fn a_column_that_is_not_used_may_come_and_go() {
     assert_eq!(running.terminate().code, 0);
 }
 
-/// Changes that leave the definition fit, each followed by a few rows whose cursor moves.
+/// Changes that leave the definition fit; the rows' cursors move with them, so that it need not wait for verify.
 fn goes_on_with(running: &mut Running, program: &Program, index: &Index, database: &Database, change: &str) {
-    database.execute(&format!(
-        "{change};
-         update content.film_work set title = title, modified = now()
-          where id in (select id from content.film_work order by random() limit 5)"
-    ));
+    database.execute(&format!("{change}; update content.film_work set modified = now()"));
     assert_settled_beside(running, program, index, database);
 }
 
@@ -231,10 +227,12 @@ fn a_column_of_another_type_is_read_as_what_it_is() {
         "alter table content.film_work alter column title type varchar(300)",
         "alter table content.film_work alter column title type jsonb using to_jsonb(title)",
         "alter table content.film_work alter column title type text using title #>> '{}'",
-        "create type content.genre_name as enum ('one', 'two');
-         alter table content.genre alter column name type content.genre_name using 'two'",
+        "create type content.kind as enum ('one', 'two');
+         alter table content.film_work alter column description type content.kind using 'two'",
         // The key of the documents, and what joins by it.
-        "alter table content.film_work alter column id type text;
+        "alter table content.genre_film_work drop constraint genre_film_work_film_work_id_fkey;
+         alter table content.person_film_work drop constraint person_film_work_film_work_id_fkey;
+         alter table content.film_work alter column id type text;
          alter table content.genre_film_work alter column film_work_id type text;
          alter table content.person_film_work alter column film_work_id type text",
     ] {

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use crate::harness::{
-    Cluster, Database, Index, Program, assert_same, assert_settled_beside, movies_documents, wait_until,
+    Cluster, Database, Index, Program, assert_same, assert_settled_beside, movies_documents, read_slowly,
+    wait_until,
 };
 
 const SOON: Duration = Duration::from_secs(30);
@@ -75,17 +76,9 @@ fn a_conflict_with_recovery_is_tried_again_and_loses_nothing() {
         pair("conflict", 400, &["max_standby_streaming_delay = 0", "hot_standby_feedback = off"]);
     let index = Index::new("conflict");
     let mut program = Program::new(&standby.future_database(&database.name), &index);
-    // Slow to read, so that a clean-up on the primary meets an open snapshot.
-    let movies =
-        include_str!("../../definitions/movies.toml").replace("../es_index.json", "es_index.json").replacen(
-            "table  = \"content.film_work\"",
-            "table  = \"content.film_work\"\nwhere  = \"pg_sleep(0.003) is not null\"",
-            1,
-        );
-    assert!(movies.contains("pg_sleep"), "{movies}");
-    program.write("es_index.json", include_str!("../../es_index.json"));
-    program.write("movies.toml", &movies);
-    program.set("DEFINITION", "movies.toml").set("CHUNK_SIZE", "100").set("REQUEST_INTERVAL", "0.02");
+    // A clean-up on the primary meets an open snapshot.
+    read_slowly(&mut program, "0.003");
+    program.set("CHUNK_SIZE", "100").set("REQUEST_INTERVAL", "0.02");
     let mut running = program.start(&["run"]);
     let mut client = database.connect();
     wait_until(Duration::from_secs(60), "reading met recovery five times", || {

@@ -12,6 +12,7 @@ mod pooler;
 mod program;
 mod proxy;
 mod settled;
+mod slow;
 mod things;
 mod wait;
 
@@ -24,6 +25,7 @@ pub use pooler::Pooler;
 pub use program::{Finished, Program, Running};
 pub use proxy::{Deed, Proxy, dead_node};
 pub use settled::{assert_settled, assert_settled_beside};
+pub use slow::read_slowly;
 pub use things::{things_database, things_documents, things_mapping, things_program};
 pub use wait::wait_until;
 
