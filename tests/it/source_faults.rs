@@ -40,16 +40,16 @@ impl Drop for RaiseOnDrop<'_> {
 
 /// Ends every connection of the program that is in the middle of a page of a poll or of a batch; returns how many.
 ///
-/// It waits longer after each failure in a row, so a new connection is left alone for a little.
-fn end_readers(client: &mut Client) -> i64 {
+/// It waits longer after each failure in a row, so a connection is left alone until it has some age.
+fn end_readers(client: &mut Client, age_ms: f64) -> i64 {
     client
         .query_one(
             r#"select count(pg_terminate_backend(pid))
                from pg_stat_activity
               where datname = current_database() and application_name = 'pgsluice' and xact_start is not null
-                and backend_start < clock_timestamp() - interval '150 ms' - random() * interval '100 ms'
+                and backend_start < clock_timestamp() - $1::float8 * interval '1 ms'
                 and (query like '%t0.xmin%' or query like '%"title"%' or query like '%p.n%')"#,
-            &[],
+            &[&age_ms],
         )
         .unwrap()
         .get(0)
@@ -73,7 +73,7 @@ fn backends_ended_in_the_middle_of_a_page_cost_nothing_but_time() {
         let began = Instant::now();
         while ended < kill_count {
             assert!(began.elapsed() < Duration::from_secs(300), "{ended} ended:\n{}", running.log());
-            ended += end_readers(&mut client);
+            ended += end_readers(&mut client, 250.0 + 230.0 * (ended % 5) as f64);
             std::thread::sleep(Duration::from_millis(2));
         }
     });
