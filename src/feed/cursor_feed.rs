@@ -65,6 +65,9 @@ struct KeptPosition {
     /// The checkpoint that the table gets when the round is complete.
     target: String,
     position: PollPosition,
+    /// What the columns were like: the position is in their types and order.
+    #[serde(default)]
+    shape: String,
 }
 
 /// The state of one watched table.
@@ -179,7 +182,9 @@ impl CursorFeed {
                 last_modified = last_modified.minus(self.limits.lookback);
             } else if let Some(position) = &checkpoint.position {
                 let kept: KeptPosition = decode(position, &name)?;
-                resume = Some((kept.position, server_time(&kept.target, &name)?));
+                if kept.shape == source.plan().shape.as_str() {
+                    resume = Some((kept.position, server_time(&kept.target, &name)?));
+                }
             }
             self.tables.push(TableState {
                 name,
@@ -317,9 +322,11 @@ impl CursorFeed {
         key_count += keys.len() as u64;
         let target = table.resume.as_ref().map_or(round.observation.checkpoint, |(_, target)| *target);
         let position = match &round.position {
-            Some(position) => {
-                Some(encode(&KeptPosition { target: target.to_string(), position: position.clone() })?)
-            }
+            Some(position) => Some(encode(&KeptPosition {
+                target: target.to_string(),
+                position: position.clone(),
+                shape: plan.shape.as_str().to_owned(),
+            })?),
             None => None,
         };
         if !fan_out.rows.is_empty() {
@@ -343,6 +350,8 @@ impl CursorFeed {
 
     fn finish_round(&mut self, source: &mut Source, store: &Store, round: &Round, now: i64) -> Result<()> {
         self.sweep_ended(source, store, now)?;
+        // A column of another type than that of the plan may have hidden rows from the round.
+        source.must_be_of_plan()?;
         let mut checkpoints = Vec::with_capacity(self.tables.len());
         for table in &mut self.tables {
             let resumed = table.resume.take();

@@ -18,6 +18,7 @@ use crate::metrics::Counters;
 use crate::pipeline::identity::{keep_identity, kept_identity};
 use crate::pipeline::progress::Progress;
 use crate::pipeline::run::{Mode, PipelineSettings};
+use crate::pipeline::start::must_keep_key_order;
 use crate::plan::ExtractedBatch;
 use crate::postgres::Source;
 use crate::shutdown::Shutdown;
@@ -128,6 +129,7 @@ impl Extractor<'_> {
             }
             None => false,
         };
+        must_keep_key_order(self.store, self.generation, &source)?;
         note_first_activity(&mut source, self.store, self.definition, self.generation)?;
         let limits = self.feed_limits();
         CursorFeed::stamp(&mut source, self.store, self.generation, &limits)?;

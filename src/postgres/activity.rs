@@ -8,7 +8,7 @@ use std::time::Instant;
 use postgres::types::Type;
 
 use crate::checkpoint::ServerTime;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::postgres::Source;
 use crate::postgres::connect::classify;
 use crate::postgres::source::raw_cell;
@@ -46,13 +46,18 @@ impl Source {
             |error: postgres::Error| classify(&error, "cannot read the running transactions".to_owned());
         let monotonic = Instant::now();
         let is_standby = self.identity.is_standby;
-        // A standby shows none of the primary's transactions: only the time of the last replayed commit is of use.
+        // A standby shows none of the primary's transactions: only the time of the last replayed commit is of use. It
+        // has none right after its start; what it shows then is as old as the checkpoint that it started from.
         let clock = if is_standby {
-            "select coalesce(pg_last_xact_replay_timestamp(), now())"
+            "select coalesce(pg_last_xact_replay_timestamp(), c.checkpoint_time), pg_is_in_recovery()
+               from pg_control_checkpoint() c"
         } else {
-            "select now()"
+            "select now(), false"
         };
         let row = self.client.query_typed_one(clock, &[]).map_err(failed)?;
+        if is_standby && !row.get::<_, bool>(1) {
+            return Err(Error::unreachable("the standby that is read from was promoted"));
+        }
         let now = server_time(raw_cell(&row, 0)).unwrap_or(ServerTime::MINUS_INFINITY);
         if is_standby {
             return Ok(Activity {
@@ -72,7 +77,8 @@ impl Source {
                   where datname = current_database()
                     and pid <> pg_backend_pid()
                     and coalesce(backend_type, '') not in ('parallel worker', 'autovacuum worker', 'walsender')
-                    and (xact_start is not null or state in ('active', 'disabled')
+                    and (xact_start is not null
+                         or state in ('active', 'fastpath function call', 'disabled')
                          or query = '<insufficient privilege>')",
                 &[],
             )

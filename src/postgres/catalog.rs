@@ -8,6 +8,7 @@ use postgres::types::Type;
 use crate::definition::{Definition, TableName};
 use crate::error::Result;
 use crate::postgres::connect::classify;
+use crate::postgres::shape::SHAPE;
 
 /// A column as the catalogue describes it.
 #[derive(Clone, Debug)]
@@ -22,6 +23,8 @@ pub(super) struct Column {
     pub not_null: bool,
     /// Whether equal values have equal bytes as far as the collation decides it.
     pub deterministic: bool,
+    /// What changes when the column does: see [`SHAPE`].
+    pub shape: String,
 }
 
 /// A table as the catalogue describes it.
@@ -100,7 +103,8 @@ fn describe(client: &mut Client, table: &TableName) -> Result<Option<Table>> {
     let kind: String = row.get(1);
     let columns = client
         .query_typed(
-            "with recursive base as (
+            &format!(
+                "with recursive base as (
                select t.oid as origin, t.oid, t.typtype, t.typbasetype
                  from pg_catalog.pg_type t
                 where t.oid in (select atttypid from pg_catalog.pg_attribute where attrelid = $1)
@@ -111,12 +115,13 @@ fn describe(client: &mut Client, table: &TableName) -> Result<Option<Table>> {
                 where base.typtype = 'd'
              )
              select a.attname::text, base.oid, pg_catalog.format_type(a.atttypid, -1), a.attnotnull,
-                    coalesce(l.collisdeterministic, true)
+                    coalesce(l.collisdeterministic, true), {SHAPE}
                from pg_catalog.pg_attribute a
                join base on base.origin = a.atttypid and base.typtype <> 'd'
                left join pg_catalog.pg_collation l on l.oid = a.attcollation
               where a.attrelid = $1 and a.attnum > 0 and not a.attisdropped
-              order by a.attnum",
+              order by a.attnum"
+            ),
             &[(&oid, Type::OID)],
         )
         .map_err(failed)?
@@ -127,6 +132,7 @@ fn describe(client: &mut Client, table: &TableName) -> Result<Option<Table>> {
             type_name: row.get(2),
             not_null: row.get(3),
             deterministic: row.get(4),
+            shape: row.get(5),
         })
         .collect();
     let mut description = Table {

@@ -93,7 +93,7 @@ impl Source {
             read.extracted.missing.append(&mut strange);
             self.settle_hashed_ids(&mut read.extracted)?;
         }
-        self.commit()?;
+        self.commit_of_plan()?;
         Ok(read)
     }
 

@@ -8,13 +8,14 @@ use crate::definition::{
     ColumnReference, Definition, Field, Filter, FilterTest, Item, JoinColumn, Relation, RelationId, Source,
     TableName,
 };
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::plan::{DocumentPlan, PlannedColumn, PlannedField, PlannedItem, PlannedRelation, PlannedSource};
 use crate::postgres::catalog::{Catalog, Column, Table};
 use crate::postgres::select::{
     CursorKind, GROUP_NUMBER, SelectList, are_equal_by_bytes, cursor_kind, for_document, for_key,
     for_key_expression,
 };
+use crate::postgres::shape::{Shape, UsedColumns};
 use crate::postgres::sql::{literal, name, row_of, table};
 use crate::postgres::watched::{WatchedTable, watched_tables};
 
@@ -31,6 +32,8 @@ pub struct SourcePlan {
     pub watched: Vec<WatchedTable>,
     /// What the operator should know, though it stops nothing.
     pub warnings: Vec<String>,
+    /// What the columns that it uses are like.
+    pub shape: Shape,
 }
 
 /// A key column of the root.
@@ -102,17 +105,27 @@ pub struct NearerColumn {
 
 /// Makes the plan; everything that is wrong with the definition's tables and columns is said at once.
 pub(super) fn plan(definition: &Definition, catalog: &Catalog) -> Result<SourcePlan> {
-    let mut planner =
-        Planner { definition, catalog, problems: Vec::new(), warnings: Vec::new(), filters: HashMap::new() };
+    let mut planner = Planner {
+        definition,
+        catalog,
+        problems: Vec::new(),
+        warnings: Vec::new(),
+        filters: HashMap::new(),
+        used: UsedColumns::default(),
+    };
     let planned = planner.plan();
-    let Planner { problems, warnings, .. } = planner;
+    let Planner { problems, warnings, used, .. } = planner;
     match planned {
         Some(mut planned) if problems.is_empty() => {
             planned.warnings = warnings;
+            planned.shape = used.into_shape();
             Ok(planned)
         }
-        _ => Err(Error::wrong(format!("the definition does not fit the database: {}", problems.join("; ")))
-            .hint("correct the definition or the database, then run `pgsluice check`")),
+        _ => Err(Error::new(
+            Kind::Mismatch,
+            format!("the definition does not fit the database: {}", problems.join("; ")),
+        )
+        .hint("correct the definition or the database, then run `pgsluice check`")),
     }
 }
 
@@ -123,6 +136,7 @@ pub(super) struct Planner<'a> {
     pub(super) warnings: Vec<String>,
     /// The position of each relation's boolean column for a set of filters.
     filters: HashMap<(usize, Vec<Filter>), usize>,
+    used: UsedColumns,
 }
 
 /// The alias of a relation's own table and of its link table.
@@ -242,6 +256,7 @@ impl<'a> Planner<'a> {
             relations,
             watched,
             warnings: Vec::new(),
+            shape: Shape::default(),
         })
     }
 
@@ -301,7 +316,9 @@ impl<'a> Planner<'a> {
     pub(super) fn column(&mut self, table: &TableName, column: &str, place: &str) -> Option<Column> {
         let description = self.catalog.get(table)?;
         let found = description.column(column);
-        if found.is_none() {
+        if let Some(found) = found {
+            self.used.note(table, column, &found.shape);
+        } else {
             let near = description
                 .columns
                 .iter()
@@ -495,6 +512,20 @@ impl RootPlan {
     /// The names of the key's types, for casts.
     pub(super) fn key_types(&self) -> Vec<&str> {
         self.key.iter().map(|key| key.column.type_name.as_str()).collect()
+    }
+
+    /// What the order of its keys rests on: a full load that is under way holds ranges in that order.
+    pub fn key_order(&self) -> String {
+        let columns = self.key.iter().map(|key| {
+            let kind = match key.column.type_name.as_str() {
+                "smallint" | "integer" | "bigint" => "whole number",
+                "text" | "character varying" => "text",
+                other => other,
+            };
+            let collation = key.column.shape.rsplit('/').next().unwrap_or_default();
+            format!("{kind}/{collation}")
+        });
+        columns.collect::<Vec<_>>().join(", ")
     }
 
     /// The key as a row expression.

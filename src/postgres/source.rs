@@ -91,8 +91,11 @@ impl Source {
         for (statement, place, cure) in attempts {
             self.begin()?;
             self.client.query_typed(&statement, &[]).map_err(|error| {
-                let error = classify(&error, format!("{place} of the definition is wrong"));
-                if error.is_retryable() { error } else { error.hint(cure) }
+                let passing = classify(&error, format!("cannot try {place} of the definition"));
+                if passing.is_retryable() {
+                    return passing;
+                }
+                classify(&error, format!("{place} of the definition is wrong")).hint(cure)
             })?;
             self.commit()?;
         }

@@ -9,6 +9,7 @@
 
 mod harness;
 
+mod background_writers;
 mod bad_definition;
 mod bad_input;
 mod bad_settings;
@@ -32,8 +33,12 @@ mod overload;
 mod poison;
 mod refusals;
 mod restarts;
+mod restored_source;
+mod schema_changes;
 mod servers;
 mod signals;
 mod soak;
 mod state_in_use;
+mod source_faults;
+mod standby;
 mod verify;

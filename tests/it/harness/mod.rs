@@ -5,19 +5,22 @@
 
 #[cfg(feature = "faults")]
 mod clock;
+mod cluster;
 mod database;
 mod disk;
 mod evidence;
 mod index;
 mod oracle;
+mod pooler;
 mod program;
 mod proxy;
+mod settled;
+mod slow;
 mod things;
 mod wait;
 
 #[cfg(feature = "faults")]
 pub use clock::Clock;
-pub use database::{Cluster, Database, film_schema, shared_movies};
 pub use disk::SmallDisk;
 pub use evidence::Evidence;
 pub use index::{Alone, Index, Server};
@@ -27,6 +30,11 @@ pub use proxy::{Deed, Gate, Proxy, actions, dead_node};
 pub use things::{
     hiding_program, shown_documents, things_database, things_documents, things_mapping, things_program,
 };
+pub use cluster::Cluster;
+pub use database::{Database, film_schema, shared_movies};
+pub use pooler::Pooler;
+pub use settled::{assert_settled, assert_settled_beside};
+pub use slow::read_slowly;
 pub use wait::wait_until;
 
 use std::sync::atomic::{AtomicU32, Ordering};
