@@ -9,16 +9,18 @@ mod index;
 mod oracle;
 mod program;
 mod proxy;
+mod statements;
 mod things;
 mod wait;
 
 pub use database::{Cluster, Database, film_schema, shared_movies};
 pub use evidence::Evidence;
 pub use index::{Alone, Index, Server};
-pub use oracle::{Documents, assert_same, classic_documents, movies_documents};
+pub use oracle::{Documents, assert_same, classic_documents, documents, movies_documents};
 pub use program::{Finished, Program, Running};
 pub use proxy::{Deed, Proxy, dead_node};
-pub use things::{things_database, things_documents, things_mapping, things_program};
+pub use statements::{Statements, action_count};
+pub use things::{things_database, things_database_in, things_documents, things_mapping, things_program};
 pub use wait::wait_until;
 
 use std::sync::atomic::{AtomicU32, Ordering};
