@@ -112,7 +112,7 @@ impl Source {
                 "select pid, xact_start
                    from pg_stat_activity
                   where datname = current_database()
-                    and state in ('idle in transaction', 'idle in transaction (aborted)')
+                    and state = 'idle in transaction'
                     and xact_start < $1::text::timestamptz and pid <> pg_backend_pid()
                   order by xact_start
                   limit 1",
