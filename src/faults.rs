@@ -17,6 +17,20 @@ pub fn point(name: &str) {
     }
 }
 
+/// A time of the program, shortened for a test by an environment variable in milliseconds.
+#[cfg(feature = "faults")]
+pub fn time(variable: &str, usual: std::time::Duration) -> std::time::Duration {
+    let wanted = std::env::var(variable).ok().and_then(|text| text.parse().ok());
+    wanted.map_or(usual, std::time::Duration::from_millis)
+}
+
+/// A time of the program.
+#[cfg(not(feature = "faults"))]
+#[inline]
+pub fn time(_variable: &str, usual: std::time::Duration) -> std::time::Duration {
+    usual
+}
+
 /// Passes a named point.
 #[cfg(not(feature = "faults"))]
 #[inline]

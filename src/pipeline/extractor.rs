@@ -221,12 +221,13 @@ impl Extractor<'_> {
         let keys_first = rounds.took_range;
         for attempt in [keys_first, !keys_first] {
             let batch = if attempt {
-                self.store.take(self.generation, self.settings.source_limits.chunk_size, now_micros())?
+                self.store.take(self.generation, source.row_limit(), now_micros())?
             } else {
                 self.next_range(source)?
             };
             if batch.is_some() {
                 rounds.took_range = !attempt;
+                crate::faults::point("batch_taken");
                 return Ok(batch);
             }
         }
@@ -242,7 +243,7 @@ impl Extractor<'_> {
             return Ok(Some(batch));
         }
         if !load.reached_end {
-            let high = source.cut_range(load.frontier.as_ref(), self.settings.source_limits.chunk_size)?;
+            let high = source.cut_range(load.frontier.as_ref(), source.row_limit())?;
             return self.store.take_range(self.generation, high, now_micros()).map(Some);
         }
         if self.store.full_load_is_complete(self.generation)? {

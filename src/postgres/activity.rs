@@ -3,7 +3,7 @@
 //! Read in autocommit and in this order: inside a transaction `pg_stat_activity` is cached, and a transaction that is
 //! prepared between the two reads must be seen in at least one of them.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use postgres::types::Type;
 
@@ -37,6 +37,11 @@ pub struct Activity {
     pub prepared: Vec<String>,
     /// Whether some transactions could not be seen.
     pub is_blind: bool,
+}
+
+/// How long a session may be idle in a transaction before it is worth a warning: it holds the checkpoints back.
+pub fn forgotten_after() -> Duration {
+    crate::faults::time("PGSLUICE_FORGOTTEN_AFTER_MS", Duration::from_secs(300))
 }
 
 impl Source {
@@ -104,22 +109,23 @@ impl Source {
         Ok(Activity { monotonic, now, running, prepared, is_blind })
     }
 
-    /// The pids of sessions that have been in a transaction since before `before`, with their start.
-    pub fn oldest_transaction(&mut self, before: ServerTime) -> Result<Option<(i32, String)>> {
+    /// The session that has been idle in a transaction for longest, with its start, if that was before `before`.
+    pub fn oldest_idle_transaction(&mut self, before: ServerTime) -> Result<Option<(i32, ServerTime)>> {
         let before = before.to_string();
         let rows = self
             .client
             .query_typed(
-                "select pid, (now() - xact_start)::text
+                "select pid, xact_start
                    from pg_stat_activity
-                  where datname = current_database() and state = 'idle in transaction'
+                  where datname = current_database()
+                    and state = 'idle in transaction'
                     and xact_start < $1::text::timestamptz and pid <> pg_backend_pid()
                   order by xact_start
                   limit 1",
                 &[(&before, Type::TEXT)],
             )
             .map_err(|error| classify(&error, "cannot look for forgotten transactions".to_owned()))?;
-        Ok(rows.first().map(|row| (row.get(0), row.get(1))))
+        Ok(rows.first().and_then(|row| Some((row.get(0), server_time(raw_cell(row, 1))?))))
     }
 }
 

@@ -19,6 +19,7 @@ use crate::postgres::Source;
 use crate::postgres::lookup::is_hashed_id;
 use crate::postgres::plan::{RelationPlan, RootPlan, SourcePlan};
 use crate::postgres::poll::row_key;
+use crate::postgres::repeats::{repeated_byte_count, uses_of_rows};
 use crate::postgres::select::CursorKind;
 use crate::postgres::source::{raw_cell, stream};
 use crate::postgres::sql::{Parameters, row_of};
@@ -119,8 +120,9 @@ impl Source {
         let plan = Arc::clone(&self.plan);
         let limits = self.limits;
         let mut roots = Rows::new(plan.root.select.formats().len());
-        let is_complete = self.read_roots(&plan, &batch.work, limits.batch_bytes, &mut roots)?;
+        let (is_complete, is_over) = self.read_roots(&plan, &batch.work, limits.batch_bytes, &mut roots)?;
         let mut is_cut = !is_complete;
+        let mut is_cut_by_bytes = is_over;
         let mut refused = Vec::new();
         let relations = loop {
             let budget = if roots.len() <= 1 { limits.document_max_bytes } else { limits.batch_bytes }
@@ -130,6 +132,7 @@ impl Source {
                 None if roots.len() > 1 => {
                     roots.truncate(roots.len() / 2);
                     is_cut = true;
+                    is_cut_by_bytes = true;
                 }
                 None => {
                     refused.push(Refusal {
@@ -144,6 +147,7 @@ impl Source {
                 }
             }
         };
+        self.learn_row_limit(is_cut_by_bytes.then_some(roots.len()));
         let key_of = |row: usize| root_key(&plan.document.key, &roots, row);
         let mut missing = Vec::new();
         let mut unread = Vec::new();
@@ -189,14 +193,15 @@ impl Source {
         })
     }
 
-    /// Reads root rows until the bytes are over `byte_limit`; returns whether all were read.
+    /// Reads root rows until the bytes are over `byte_limit`; returns whether all were read, and whether it was the
+    /// bytes that ended it.
     fn read_roots(
         &mut self,
         plan: &SourcePlan,
         work: &Work,
         byte_limit: usize,
         roots: &mut Rows,
-    ) -> Result<bool> {
+    ) -> Result<(bool, bool)> {
         let root = &plan.root;
         let mut parameters = Parameters::default();
         let mut conditions = Vec::new();
@@ -221,14 +226,16 @@ impl Source {
         if conditions.is_empty() {
             conditions.push("true".to_owned());
         }
+        let (row_limit, is_limited) = (self.row_limit, self.row_limit < self.limits.chunk_size);
         let order = match work {
+            Work::Range(_) if is_limited => format!(" order by {} limit {row_limit}", key_order(root)),
             Work::Range(_) => format!(" order by {}", key_order(root)),
             Work::Keys(_) => String::new(),
         };
         let statement =
             format!("select {} from {from} where {}{order}", root.select.sql(), conditions.join(" and "));
         let column_count = root.select.formats().len();
-        let mut is_complete = true;
+        let mut is_over = false;
         stream(
             &mut self.client,
             &statement,
@@ -237,17 +244,20 @@ impl Source {
             &root.name.to_string(),
             &mut |row| {
                 if !roots.is_empty() && roots.byte_count() + row.raw_size_bytes() > byte_limit {
-                    is_complete = false;
+                    is_over = true;
                     return Ok(false);
                 }
                 push_row(roots, row, column_count)?;
                 Ok(true)
             },
         )?;
-        Ok(is_complete)
+        // As many rows as the limit lets through: there may be more.
+        let is_at_limit = is_limited && matches!(work, Work::Range(_)) && roots.len() >= row_limit;
+        Ok((!is_over && !is_at_limit, is_over))
     }
 
-    /// Reads every relation's rows; nothing if they are more than `budget` bytes.
+    /// Reads every relation's rows; nothing if they are more than `budget` bytes, a row counted as often as the
+    /// documents show it.
     fn read_relations(
         &mut self,
         plan: &SourcePlan,
@@ -258,6 +268,7 @@ impl Source {
     ) -> Result<Option<Vec<RelatedRows>>> {
         let mut relations: Vec<RelatedRows> = Vec::with_capacity(plan.relations.len());
         let mut left = budget;
+        let mut uses: Vec<Option<Vec<u64>>> = Vec::with_capacity(plan.relations.len());
         let mut root_numbers: Option<HashMap<Vec<u8>, u32>> = None;
         for relation in &plan.relations {
             let mut groups = Groups::default();
@@ -284,7 +295,19 @@ impl Source {
                 Some(_) => (roots.len(), (0..roots.len()).map(|row| Some(row as u32)).collect()),
                 None => (groups.count, groups.of_nearer_row),
             };
-            relations.push(attach(rows, &group_of_row, group_count, group_of_nearer_row));
+            let related = attach(rows, &group_of_row, group_count, group_of_nearer_row);
+            // A single document is judged by its own size, when it is rendered.
+            if roots.len() > 1 {
+                let nearer = relation.below.and_then(|below| uses[below].as_deref());
+                let used = if range.is_some() { None } else { uses_of_rows(&related, nearer) };
+                let repeated = used.as_ref().map_or(0, |used| repeated_byte_count(&related.rows, used));
+                match left.checked_sub(usize::try_from(repeated).unwrap_or(usize::MAX)) {
+                    Some(rest) => left = rest,
+                    None => return Ok(None),
+                }
+                uses.push(used);
+            }
+            relations.push(related);
         }
         Ok(Some(relations))
     }

@@ -13,6 +13,7 @@ mod inspect;
 mod lookup;
 mod plan;
 mod poll;
+mod repeats;
 mod select;
 mod shape;
 mod source;
@@ -21,7 +22,7 @@ mod statistics;
 mod tls;
 mod watched;
 
-pub use activity::{Activity, Running};
+pub use activity::{Activity, Running, forgotten_after};
 pub use identity::SourceIdentity;
 pub use lookup::is_hashed_id;
 pub use plan::SourcePlan;

@@ -43,6 +43,8 @@ pub struct Source {
     /// The zone of cursor columns that have none.
     pub(super) timezone: String,
     begin_snapshot: String,
+    /// How many rows a batch should ask for; see [`Source::row_limit`].
+    pub(super) row_limit: usize,
 }
 
 impl Source {
@@ -65,7 +67,8 @@ impl Source {
         }
         let plan = Arc::new(plan(definition, &catalog)?);
         let begin_snapshot = begin_snapshot_sql(limits.statement_timeout);
-        let mut source = Self { client, plan, limits, identity, timezone, begin_snapshot };
+        let mut source =
+            Self { client, plan, limits, identity, timezone, begin_snapshot, row_limit: limits.chunk_size };
         source.try_written_sql(definition)?;
         Ok(source)
     }
@@ -105,6 +108,22 @@ impl Source {
     /// What the statements and documents are made by.
     pub fn plan(&self) -> &Arc<SourcePlan> {
         &self.plan
+    }
+
+    /// The most rows that a batch should have: `CHUNK_SIZE`, or fewer while rows are so large that batches are cut.
+    ///
+    /// The server sends every row that it was asked for, also those behind the cut.
+    pub fn row_limit(&self) -> usize {
+        self.row_limit
+    }
+
+    /// Learns from a batch that was cut after so many rows, or from one that was not.
+    pub(super) fn learn_row_limit(&mut self, cut_after: Option<usize>) {
+        self.row_limit = match cut_after {
+            Some(row_count) => row_count.saturating_add(row_count / 4).saturating_add(1),
+            None => self.row_limit.saturating_mul(2),
+        }
+        .clamp(1, self.limits.chunk_size.max(1));
     }
 
     /// Which database this is.

@@ -65,6 +65,7 @@ impl Store {
             if !outcome.unknown.is_empty() {
                 stale_keys::delay(transaction, known, outcome.unknown, outcome.unknown_due_at)?;
             }
+            crate::faults::point("before_acknowledged");
             Ok(dropped_count)
         })
     }

@@ -38,13 +38,14 @@ pub fn render(extracted: ExtractedBatch, limits: RenderLimits) -> RenderedBatch 
         refused,
     };
     let mut builder =
-        Builder { plan: &plan, roots: &roots, relations: &relations, order: ListOrder::default() };
+        Builder { plan: &plan, roots: &roots, relations: &relations, order: ListOrder::default(), end: 0 };
     let version_part = version_part(version);
     for row in 0..roots.len() {
         let key = root_key(&plan.key, &roots, row);
         let start = rendered.body.len();
         write_action_line(&mut rendered.body, INDEX, &key, &version_part);
         let document_start = rendered.body.len();
+        builder.end = document_start.saturating_add(limits.document_max_bytes);
         builder.write_object(&mut rendered.body, &plan.fields, At::Root(row));
         let document = document_start..rendered.body.len();
         if document.len() > limits.document_max_bytes {
@@ -70,7 +71,7 @@ pub(crate) fn too_large(key: Key, byte_count: usize, limit: usize) -> Refusal {
     Refusal {
         key,
         error_type: "document_too_large".to_owned(),
-        reason: format!("the document has {byte_count} bytes, DOCUMENT_MAX_BYTES allows {limit}"),
+        reason: format!("the document has {byte_count} bytes or more, DOCUMENT_MAX_BYTES allows {limit}"),
     }
 }
 
@@ -100,6 +101,8 @@ struct Builder<'a> {
     roots: &'a Rows,
     relations: &'a [RelatedRows],
     order: ListOrder,
+    /// A list that goes beyond this place is not written to its end: the document is refused.
+    end: usize,
 }
 
 impl Builder<'_> {
@@ -133,7 +136,7 @@ impl Builder<'_> {
         let mut item_count = 0;
         let mut previous: Option<(u32, Range<usize>)> = None;
         for row in rows {
-            if item_count == limit {
+            if item_count == limit || out.len() > self.end {
                 break;
             }
             if let PlannedItem::Value(column) = &related.item

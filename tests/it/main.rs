@@ -7,8 +7,6 @@
     reason = "clippy.toml allows them in tests, but the harness is no test to it"
 )]
 
-mod harness;
-
 mod background_writers;
 mod bad_definition;
 mod bad_input;
@@ -19,14 +17,19 @@ mod broken_answers;
 #[cfg(feature = "faults")]
 mod clocks;
 mod commands;
+mod crash_points;
 mod dead_letters;
 mod disk_full;
+mod fan_out;
 mod full_load;
+mod harness;
 #[cfg(feature = "faults")]
 mod held_back;
 mod incremental;
 mod index_ownership;
 mod late_commits;
+mod long_transactions;
+mod memory;
 mod odd_tables;
 mod outages;
 mod overload;
@@ -38,7 +41,8 @@ mod schema_changes;
 mod servers;
 mod signals;
 mod soak;
-mod state_in_use;
 mod source_faults;
 mod standby;
+mod state_in_use;
+mod ties;
 mod verify;

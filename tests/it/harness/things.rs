@@ -8,7 +8,11 @@ use super::{Database, Index, Program};
 
 /// A database with `count` things, all of them good: `t00001` and so on.
 pub fn things_database(label: &str, count: u32) -> Database {
-    let database = Database::new(label);
+    things_database_in(Database::new(label), count)
+}
+
+/// The same in a database that is there.
+pub fn things_database_in(database: Database, count: u32) -> Database {
     database.execute(&format!(
         "create table thing (
             id      text primary key,
