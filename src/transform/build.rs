@@ -172,7 +172,9 @@ impl Builder<'_> {
 
     fn write_cell(&self, out: &mut Vec<u8>, column: PlannedColumn, at: At) {
         match self.cell(column, at) {
-            Some(bytes) => column.format.write_json(bytes, out),
+            Some(bytes) => {
+                column.format.write_json(bytes, out);
+            }
             None => out.extend_from_slice(b"null"),
         }
     }
