@@ -64,7 +64,7 @@ mod tests {
         assert_eq!(json(Geometric::Point, "(1,NaN)"), "null");
         assert_eq!(
             json(Geometric::Path, "[(0,0),(1,1e+20)]"),
-            r#"{"type":"LineString","coordinates":[[0.0,0.0],[1.0,1e20]]}"#
+            r#"{"type":"LineString","coordinates":[[0.0,0.0],[1.0,1e+20]]}"#
         );
         assert_eq!(
             json(Geometric::Polygon, "((0,0),(1,0),(1,1))"),

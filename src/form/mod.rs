@@ -5,10 +5,14 @@
 //! others come as PostgreSQL's own text, which [`Form`] says how to read.
 
 mod field;
+mod field_fit;
+mod fit;
 
 mod geometry;
 mod literal;
 mod write;
+
+pub use fit::{Fit, Grade, Part, misfits};
 
 use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};

@@ -330,7 +330,7 @@ mod tests {
         assert_eq!(whole(&list(Form::Integer(32)), "[0:1]={7,8}"), "[7,8]");
         assert_eq!(whole(&list(Form::Boolean), "{t,f,NULL}"), "[true,false,null]");
         assert_eq!(json(&list(NUMERIC), "{1.10,NaN}"), ("[1.10,null]".to_owned(), false));
-        assert_eq!(json(&list(Form::Float(64)), "{1e+20,-Infinity}"), ("[1e20,null]".to_owned(), false));
+        assert_eq!(json(&list(Form::Float(64)), "{1e+20,-Infinity}"), ("[1e+20,null]".to_owned(), false));
         assert_eq!(whole(&list(Form::Bytes), r#"{"\\x0102","\\x"}"#), r#"["AQI=",""]"#);
         assert_eq!(
             whole(&list(Form::Timestamptz), r#"{"2024-01-02 03:04:05.6+00","0044-03-15 00:00:00+00 BC"}"#),
