@@ -28,4 +28,8 @@ mod restarts;
 mod servers;
 mod signals;
 mod soak;
+mod type_cases;
+mod typed_keys;
+mod types;
+mod types_in_mapping;
 mod verify;
