@@ -205,10 +205,13 @@ fn composite_keys_mix_types() {
 fn a_key_that_is_written_otherwise_is_another_document() {
     let keyed = Keyed::new("k_rewritten", "", &[("k", "numeric")], &[("1.5", "1.5")]);
     keyed.follow(&["1.5"]);
-    // The same number, and another text: the document moves to the new id, and none stays under the old one once
-    // the old key is looked at again.
+    // The same number, and another text: a document under the new id, and none under the old one once the old key is
+    // looked at again.
     keyed.database.execute("update root set k = 1.50, label = 'r0', modified = now()");
     keyed.database.execute("update child set note = 'n0', modified = now()");
     keyed.program.once();
+    assert_eq!(keyed.index.document("1.50").unwrap()["label"], "r0");
+    let resynced = keyed.program.command(&["resync"]);
+    assert_eq!(resynced.code, 0, "{}", resynced.log);
     keyed.assert(&["1.50"], "");
 }
