@@ -152,10 +152,12 @@ impl TypeForms {
                 _ => unknown(&description.name),
             },
             _ if description.is_array => match (inner(modifier), description.inner) {
-                (Some(item), Some(element)) => Form::List {
-                    item,
-                    delimiter: self.types.get(&element).map_or(b',', |element| element.delimiter),
-                },
+                (Some(item), Some(element)) => {
+                    // What is rewritten is an array of another type: of texts, numbers or records.
+                    let is_rewritten = item.is_rewritten();
+                    let known = self.types.get(&element).filter(|_| !is_rewritten);
+                    Form::List { item, delimiter: known.map_or(b',', |element| element.delimiter) }
+                }
                 _ => unknown(&description.name),
             },
             _ => match &description.extension {
