@@ -71,10 +71,10 @@ impl Keyed {
         self.database.execute("update root set label = 'x' || label, modified = now()");
         self.program.once();
         self.assert(ids, "x");
-        for (number, id) in ids.iter().enumerate() {
-            let previewed = self.program.command(&["preview", "--", id]);
-            assert_eq!(previewed.code, 0, "{id}: {}", previewed.log);
-            assert!(previewed.output.contains(&format!("xr{number}")), "{id}: {}", previewed.output);
+        let previewed = self.program.command(&[&["preview", "--"][..], ids].concat());
+        assert_eq!(previewed.code, 0, "{}", previewed.log);
+        for number in 0..ids.len() {
+            assert!(previewed.output.contains(&format!("xr{number}")), "{}", previewed.output);
         }
     }
 }
