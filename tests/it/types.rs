@@ -138,7 +138,7 @@ impl Columns {
     /// The first field that differs, with its type.
     fn difference(&self, found: &str, expected: &str) -> String {
         let same = found.bytes().zip(expected.bytes()).take_while(|(one, other)| one == other).count();
-        let field = expected[..same].rfind(|character: char| character == '"').unwrap_or(0);
+        let field = expected[..same].rfind('"').unwrap_or(0);
         let around = |text: &str| {
             let text = String::from_utf8_lossy(&text.as_bytes()[same.saturating_sub(120)..]).into_owned();
             text.chars().take(240).collect::<String>()
