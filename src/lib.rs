@@ -15,6 +15,7 @@ pub mod clock;
 pub mod document;
 pub mod faults;
 pub mod finding;
+pub mod form;
 pub mod key;
 pub mod metrics;
 pub mod plan;

@@ -6,6 +6,7 @@
 use crate::batch::{Batch, Version};
 use crate::cell::CellFormat;
 use crate::document::Refusal;
+use crate::form::Part;
 use crate::key::Key;
 use crate::rows::Rows;
 
@@ -27,6 +28,28 @@ pub struct DocumentPlan {
     pub fields: Vec<PlannedField>,
     /// The columns of each relation's own key: they make the order of lists total and tell rows apart.
     pub relation_keys: Vec<Vec<PlannedColumn>>,
+    /// Whether a document with a value that JSON cannot hold is refused; else the value is null.
+    pub refuses_nan: bool,
+}
+
+impl DocumentPlan {
+    /// What the documents have in each field, for the comparison with a mapping.
+    pub fn parts(&self) -> Vec<(String, Part)> {
+        parts_of(&self.fields)
+    }
+}
+
+fn parts_of(fields: &[PlannedField]) -> Vec<(String, Part)> {
+    let item = |item: &PlannedItem| match item {
+        PlannedItem::Value(column) => Part::of(column.format.form()),
+        PlannedItem::Object(fields) => Part::Object(parts_of(fields)),
+    };
+    let part = |source: &PlannedSource| match source {
+        PlannedSource::Cell(column) => Part::of(column.format.form()),
+        PlannedSource::One(related) => item(&related.item),
+        PlannedSource::List(related) => Part::List(Box::new(item(&related.item))),
+    };
+    fields.iter().map(|field| (field.name(), part(&field.source))).collect()
 }
 
 /// One field of a document or object.
@@ -36,6 +59,14 @@ pub struct PlannedField {
     pub label: Vec<u8>,
     /// Where its value comes from.
     pub source: PlannedSource,
+}
+
+impl PlannedField {
+    /// Its name as the definition has it.
+    fn name(&self) -> String {
+        let quoted = self.label.strip_suffix(b":").unwrap_or(&self.label);
+        serde_json::from_slice(quoted).unwrap_or_else(|_| String::from_utf8_lossy(quoted).into_owned())
+    }
 }
 
 /// Where a field's value comes from.

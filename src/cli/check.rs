@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::cli::{output, target};
+use crate::cli::{check_mapping, output, target};
 use crate::definition::Definition;
 use crate::elastic::{Client, EnsureRequest, Inspected, MARK_FORMAT, OwnershipMark, Step, decide, inspect};
 use crate::error::{Error, Result};
@@ -25,9 +25,10 @@ pub(super) fn check(settings: &Settings, as_json: bool) -> Result<u8> {
             definition.index
         ),
     ));
-    let identity = check_source(settings, &definition, &mut report);
+    let source = check_source(settings, &definition, &mut report);
+    let identity = source.as_ref().map(|source| source.identity().clone());
     check_state(settings, &definition, identity.as_ref(), &mut report);
-    check_index(settings, &definition, identity.as_ref(), &mut report);
+    check_index(settings, &definition, source.as_ref(), &mut report);
     let Report { findings, exit_code } = report;
     let worst = findings.iter().map(|finding| finding.level).max().unwrap_or(Level::Good);
     if as_json {
@@ -65,6 +66,14 @@ struct Report {
 }
 
 impl Report {
+    /// Adds findings; one that is in the way is what the command ends with.
+    fn extend(&mut self, findings: Vec<Finding>) {
+        if self.exit_code == 0 && findings.iter().any(|finding| finding.level == Level::Problem) {
+            self.exit_code = Error::wrong("").exit_code();
+        }
+        self.findings.extend(findings);
+    }
+
     fn fail(&mut self, subject: &str, error: &Error) {
         self.findings.push(problem(subject, error));
         if self.exit_code == 0 || !error.is_retryable() {
@@ -94,8 +103,8 @@ fn problem(subject: &str, error: &Error) -> Finding {
     }
 }
 
-/// Returns which database it is, if it can be reached and the definition fits it.
-fn check_source(settings: &Settings, definition: &Definition, report: &mut Report) -> Option<SourceIdentity> {
+/// Returns the source, if it can be reached and the definition fits it.
+fn check_source(settings: &Settings, definition: &Definition, report: &mut Report) -> Option<Source> {
     let subject = "PostgreSQL";
     let mut source = match Source::connect(&settings.source, definition, target::source_limits(settings)) {
         Ok(source) => source,
@@ -105,10 +114,14 @@ fn check_source(settings: &Settings, definition: &Definition, report: &mut Repor
         }
     };
     match source.inspect() {
-        Ok(found) => report.findings.extend(found),
+        Ok(found) => report.extend(found),
         Err(error) => report.fail(subject, &error),
     }
-    Some(source.identity().clone())
+    let mappings = definition.mapping.get("mappings").and_then(serde_json::Value::as_object);
+    if let Some(mappings) = mappings {
+        report.extend(check_mapping::findings(&source.plan().document, mappings, "mapping file"));
+    }
+    Some(source)
 }
 
 fn check_state(
@@ -137,15 +150,10 @@ fn check_state(
     }
 }
 
-fn check_index(
-    settings: &Settings,
-    definition: &Definition,
-    identity: Option<&SourceIdentity>,
-    report: &mut Report,
-) {
+fn check_index(settings: &Settings, definition: &Definition, source: Option<&Source>, report: &mut Report) {
     let subject = format!("index {}", definition.index);
-    match look_at_index(settings, definition, identity, &subject) {
-        Ok(found) => report.findings.extend(found),
+    match look_at_index(settings, definition, source, &subject) {
+        Ok(found) => report.extend(found),
         Err(error) => report.fail(&subject, &error),
     }
 }
@@ -153,9 +161,10 @@ fn check_index(
 fn look_at_index(
     settings: &Settings,
     definition: &Definition,
-    identity: Option<&SourceIdentity>,
+    source: Option<&Source>,
     subject: &str,
 ) -> Result<Vec<Finding>> {
+    let identity = source.map(Source::identity);
     let client = Client::new(&settings.elastic)?;
     let mut findings = vec![Finding::new(Level::Good, "index server", client.server_info()?.to_string())];
     let inspected = inspect(&client, &definition.index)?;
@@ -180,6 +189,11 @@ fn look_at_index(
                 .iter()
                 .map(|notice| Finding::new(Level::Warning, subject.to_owned(), notice.clone())),
         );
+        let file = definition.mapping.get("mappings").and_then(serde_json::Value::as_object);
+        if let (Some(source), Some(file)) = (source, file) {
+            let plan = &source.plan().document;
+            findings.extend(check_mapping::further_findings(plan, file, found.mappings(), &found.generation));
+        }
         if let Some(theirs) = &found.mark {
             if identity.is_some() && theirs.source != mark.source {
                 return Err(Error::wrong("was filled from another database")

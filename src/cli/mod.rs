@@ -2,6 +2,7 @@
 
 mod arguments;
 mod check;
+mod check_mapping;
 mod dead_letters;
 mod layout;
 mod logging;

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::definition::{
-    ColumnReference, Definition, Field, Filter, FilterTest, Item, JoinColumn, OrderColumn, Relation,
+    ColumnReference, Definition, Field, Filter, FilterTest, Item, JoinColumn, OnNan, OrderColumn, Relation,
     RelationId, Root, Source, Through,
 };
 
@@ -19,11 +19,11 @@ pub(super) fn hash(definition: &Definition) -> String {
 
 /// The canonical text of a definition: JSON without spaces, keys in the order of their bytes.
 pub(super) fn canonical(definition: &Definition) -> String {
-    let Definition { index, mapping, hash: _, root, relations, document, timezone } = definition;
+    let Definition { index, mapping, hash: _, root, relations, document, timezone, on_nan } = definition;
     let Root { table, key, cursor, condition } = root;
     let by_name: Map<String, Value> =
         relations.iter().map(|relation| (relation.name.clone(), of_relation(relation, relations))).collect();
-    let value = json!({
+    let mut value = json!({
         "version": 1,
         "index": index,
         "mapping": mapping,
@@ -32,6 +32,10 @@ pub(super) fn canonical(definition: &Definition) -> String {
         "document": of_fields(document, relations),
         "timezone": timezone,
     });
+    // Not there by default, as in definitions that were before it.
+    if *on_nan == OnNan::Refuse {
+        value["on_nan"] = json!("refuse");
+    }
     let mut text = String::new();
     write(&value, &mut text);
     text
@@ -188,6 +192,7 @@ mod tests {
             ("'1', '2'", "'1'"),
             ("table = 't'", "table = 't'\ncursor = 'c'"),
             ("index = 'i'", "index = 'j'"),
+            ("index = 'i'", "index = 'i'\non_nan = 'refuse'"),
             ("value = 'v' }\n", "value = 'v', limit = 3 }\n"),
             ("on = { p = 'id' }", "on = { q = 'id' }"),
         ] {

@@ -41,6 +41,18 @@ pub struct Definition {
     pub document: Vec<Field>,
     /// The zone of cursor columns without one; the server's own `TimeZone` setting if not given.
     pub timezone: Option<String>,
+    /// What becomes of a value that JSON cannot hold.
+    pub on_nan: OnNan,
+}
+
+/// What becomes of a NaN or an infinity of a number or time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnNan {
+    /// It is null in the document.
+    #[default]
+    Null,
+    /// The document is refused and becomes a dead letter.
+    Refuse,
 }
 
 impl Definition {

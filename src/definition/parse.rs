@@ -8,13 +8,15 @@ use crate::definition::mapping;
 use crate::definition::name::parse_table;
 use crate::definition::relation::read_relations;
 use crate::definition::section::{Problems, Section};
-use crate::definition::{Definition, Root, TableName};
+use crate::definition::{Definition, OnNan, Root, TableName};
 use crate::error::{Error, Result};
+use crate::suggestion::did_you_mean;
 
 /// The version of the file's format that this program reads.
 const VERSION: i128 = 1;
 
-const TOP_FIELDS: &[&str] = &["version", "index", "mapping", "timezone", "root", "relation", "document"];
+const TOP_FIELDS: &[&str] =
+    &["version", "index", "mapping", "timezone", "on_nan", "root", "relation", "document"];
 const ROOT_FIELDS: &[&str] = &["table", "key", "cursor", "where"];
 
 /// Reads and checks a definition; `origin` names it in messages and `load_mapping` gives the text of its mapping file.
@@ -64,6 +66,7 @@ fn read(
         problems.add(&index.span, "index", problem);
     }
     let timezone = top.text("timezone", problems).map(|timezone| timezone.text);
+    let on_nan = read_on_nan(&top, problems);
     let root = read_root(&top, problems);
     let relations = read_relations(&top, &root.table, problems);
 
@@ -96,8 +99,16 @@ fn read(
     };
     mapping::check_fields(&mapping, &mapping_file.text, &document, &places, problems);
 
-    let mut definition =
-        Definition { index: index?.text, mapping, hash: String::new(), root, relations, document, timezone };
+    let mut definition = Definition {
+        index: index?.text,
+        mapping,
+        hash: String::new(),
+        root,
+        relations,
+        document,
+        timezone,
+        on_nan,
+    };
     definition.hash = super::hash::hash(&definition);
     Some(definition)
 }
@@ -120,6 +131,19 @@ fn check_version(top: &Section<'_>, problems: &mut Problems<'_>) {
             problems.add(&value.span(), "version", problem);
         }
         _ => problems.add(&value.span(), "version", format!("write version = {VERSION}")),
+    }
+}
+
+fn read_on_nan(top: &Section<'_>, problems: &mut Problems<'_>) -> OnNan {
+    let Some(written) = top.text("on_nan", problems) else { return OnNan::Null };
+    match written.text.as_str() {
+        "null" => OnNan::Null,
+        "refuse" => OnNan::Refuse,
+        other => {
+            let near = did_you_mean(other, ["null", "refuse"]);
+            problems.add(&written.span, "on_nan", format!("write \"null\" or \"refuse\"{near}"));
+            OnNan::Null
+        }
     }
 }
 

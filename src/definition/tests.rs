@@ -197,7 +197,7 @@ const CASES: &[(&str, &str, &str)] = &[
     (
         "timezone",
         "zone",
-        "line 4: zone: unknown field, known are version, index, mapping, timezone, root, relation, document",
+        "line 4: zone: unknown field, known are version, index, mapping, timezone, on_nan, root, relation, document",
     ),
     ("Europe/Moscow", " ", "line 4: timezone: must not be empty"),
     ("index = \"orders\"\n", "", "line 1: index: is missing, write index = \"<alias of the index>\""),

@@ -22,7 +22,7 @@ use crate::postgres::poll::row_key;
 use crate::postgres::repeats::{repeated_byte_count, uses_of_rows};
 use crate::postgres::select::CursorKind;
 use crate::postgres::source::{raw_cell, stream};
-use crate::postgres::sql::{Parameters, row_of};
+use crate::postgres::sql::{Parameters, row_of, rows_of_texts};
 use crate::rows::Rows;
 
 /// A batch as it was read, and what of it was not.
@@ -356,23 +356,20 @@ impl Source {
             return Ok(Some((rows, group_of_row)));
         }
         let mut parameters = Parameters::default();
-        let mut casts = Vec::new();
-        let mut names = Vec::new();
+        let mut types = Vec::new();
         let mut pairs = Vec::new();
         for (place, (nearer, first)) in relation.nearer.iter().zip(&relation.first_columns).enumerate() {
             parameters.texts(groups.texts[place].clone());
-            casts.push(format!("${}::text[]::{}[]", place + 1, nearer.type_name));
-            names.push(format!("k{}", place + 1));
+            types.push(nearer.type_name.as_str());
             pairs.push(format!("{first} = p.k{}", place + 1));
         }
         // `from` begins with the first table; the keys stand in front of it.
         let (first_table, joins) = relation.from.split_once(" join ").unwrap_or((&relation.from, ""));
         let joins = if joins.is_empty() { String::new() } else { format!(" join {joins}") };
         let statement = format!(
-            "select {} from unnest({}) with ordinality as p({}, n) join {first_table} on {}{joins}",
+            "select {} from {} join {first_table} on {}{joins}",
             relation.select.sql(),
-            casts.join(", "),
-            names.join(", "),
+            rows_of_texts(&types, "p", "k", true),
             pairs.join(" and "),
         );
         let within =
@@ -508,26 +505,26 @@ pub(super) fn match_keys(
             column.push(text);
         }
     }
-    let casts: Vec<String> = key_types
-        .iter()
-        .enumerate()
-        .map(|(place, type_name)| format!("${}::text[]::{type_name}[]", place + 1))
-        .collect();
     for column in columns {
         parameters.texts(column);
     }
-    if let [cast] = casts.as_slice() {
-        return (table, vec![format!("{} = any({cast})", root.key_row())]);
+    if let [type_name] = key_types.as_slice() {
+        // There is no array of arrays.
+        let keys = if type_name.ends_with("[]") {
+            format!("select x.k::{type_name} from unnest($1::text[]) as x(k)")
+        } else {
+            format!("$1::text[]::{type_name}[]")
+        };
+        return (table, vec![format!("{} = any({keys})", root.key_row())]);
     }
-    let names: Vec<String> = (1..=casts.len()).map(|place| format!("k{place}")).collect();
-    let pairs: Vec<String> =
-        root.key.iter().zip(&names).map(|(key, name)| format!("{} = k.{name}", key.quoted)).collect();
-    let from = format!(
-        "unnest({}) as k({}) join {table} on {}",
-        casts.join(", "),
-        names.join(", "),
-        pairs.join(" and ")
-    );
+    let pairs: Vec<String> = root
+        .key
+        .iter()
+        .enumerate()
+        .map(|(place, key)| format!("{} = k.k{}", key.quoted, place + 1))
+        .collect();
+    let from =
+        format!("{} join {table} on {}", rows_of_texts(&key_types, "k", "k", false), pairs.join(" and "));
     (from, Vec::new())
 }
 

@@ -20,6 +20,7 @@ mod source;
 mod sql;
 mod statistics;
 mod tls;
+mod type_form;
 mod watched;
 
 pub use activity::{Activity, Running, forgotten_after};

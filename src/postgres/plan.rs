@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use crate::cell::CellFormat;
 use crate::definition::{
-    ColumnReference, Definition, Field, Filter, FilterTest, Item, JoinColumn, Relation, RelationId, Source,
-    TableName,
+    ColumnReference, Definition, Field, Filter, FilterTest, Item, JoinColumn, OnNan, Relation, RelationId,
+    Source, TableName,
 };
 use crate::error::{Error, Kind, Result};
 use crate::plan::{DocumentPlan, PlannedColumn, PlannedField, PlannedItem, PlannedRelation, PlannedSource};
@@ -240,7 +240,12 @@ impl<'a> Planner<'a> {
         let watched = watched_tables(self, &key);
         let cursor = self.root_cursor(root_table);
         Some(SourcePlan {
-            document: Arc::new(DocumentPlan { key: root_key, fields, relation_keys }),
+            document: Arc::new(DocumentPlan {
+                key: root_key,
+                fields,
+                relation_keys,
+                refuses_nan: self.definition.on_nan == OnNan::Refuse,
+            }),
             root: RootPlan {
                 name: root_definition.table.clone(),
                 table: table(&root_definition.table),

@@ -12,7 +12,7 @@ use crate::postgres::Source;
 use crate::postgres::connect::classify;
 use crate::postgres::select::CursorKind;
 use crate::postgres::source::{raw_cell, stream};
-use crate::postgres::sql::{Parameters, literal, row_of};
+use crate::postgres::sql::{Parameters, literal, row_of, rows_of_texts};
 use crate::postgres::watched::{Path, PollColumns, WatchedTable};
 
 /// A row that a poll delivered.
@@ -130,8 +130,7 @@ impl Source {
         let plan = std::sync::Arc::clone(&self.plan);
         let key_types = plan.root.key_types();
         let mut parameters = Parameters::default();
-        let mut arrays = Vec::new();
-        let mut names = Vec::new();
+        let mut types = Vec::new();
         let mut matches = Vec::new();
         let mut texts: Vec<Vec<String>> = vec![Vec::with_capacity(rows.len()); table.key.len()];
         for row in rows {
@@ -141,8 +140,7 @@ impl Source {
         }
         for (place, (column, texts)) in table.key.iter().zip(texts).enumerate() {
             let number = place + 1;
-            arrays.push(format!("${number}::text[]::{}[]", column.type_name));
-            names.push(format!("r{number}"));
+            types.push(column.type_name.as_str());
             matches.push(format!("{} = r.r{number}", column.expression));
             parameters.texts(texts);
         }
@@ -169,14 +167,13 @@ impl Source {
         let statement = format!(
             "select {} from (
                select distinct {}
-                 from unnest({}) as r({})
+                 from {}
                  join {} as t0 on {}{joins}
                 where {}
              ) as s {later} order by {} limit {limit}",
             selected.join(", "),
             outputs.join(", "),
-            arrays.join(", "),
-            names.join(", "),
+            rows_of_texts(&types, "r", "r", false),
             table.table,
             matches.join(" and "),
             not_null.join(" and "),

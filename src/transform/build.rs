@@ -37,8 +37,14 @@ pub fn render(extracted: ExtractedBatch, limits: RenderLimits) -> RenderedBatch 
         settled,
         refused,
     };
-    let mut builder =
-        Builder { plan: &plan, roots: &roots, relations: &relations, order: ListOrder::default(), end: 0 };
+    let mut builder = Builder {
+        plan: &plan,
+        roots: &roots,
+        relations: &relations,
+        order: ListOrder::default(),
+        end: 0,
+        lost: None,
+    };
     let version_part = version_part(version);
     for row in 0..roots.len() {
         let key = root_key(&plan.key, &roots, row);
@@ -46,7 +52,15 @@ pub fn render(extracted: ExtractedBatch, limits: RenderLimits) -> RenderedBatch 
         write_action_line(&mut rendered.body, INDEX, &key, &version_part);
         let document_start = rendered.body.len();
         builder.end = document_start.saturating_add(limits.document_max_bytes);
+        builder.lost = None;
         builder.write_object(&mut rendered.body, &plan.fields, At::Root(row));
+        if plan.refuses_nan
+            && let Some(label) = builder.lost
+        {
+            rendered.body.truncate(start);
+            rendered.refused.push(not_in_json(key, label));
+            continue;
+        }
         let document = document_start..rendered.body.len();
         if document.len() > limits.document_max_bytes {
             rendered.body.truncate(start);
@@ -72,6 +86,19 @@ pub(crate) fn too_large(key: Key, byte_count: usize, limit: usize) -> Refusal {
         key,
         error_type: "document_too_large".to_owned(),
         reason: format!("the document has {byte_count} bytes or more, DOCUMENT_MAX_BYTES allows {limit}"),
+    }
+}
+
+/// The refusal of a document with a NaN or an infinity in the field of this label.
+fn not_in_json(key: Key, label: &[u8]) -> Refusal {
+    let field = String::from_utf8_lossy(label.strip_suffix(b":").unwrap_or(label)).into_owned();
+    Refusal {
+        key,
+        error_type: "not_a_number".to_owned(),
+        reason: format!(
+            "the field {field} has a NaN or an infinity, which JSON cannot hold, and on_nan of the definition is \
+             \"refuse\""
+        ),
     }
 }
 
@@ -103,10 +130,12 @@ struct Builder<'a> {
     order: ListOrder,
     /// A list that goes beyond this place is not written to its end: the document is refused.
     end: usize,
+    /// The label of the first field of the document of which a part is null since JSON cannot hold it.
+    lost: Option<&'a [u8]>,
 }
 
-impl Builder<'_> {
-    fn write_object(&mut self, out: &mut Vec<u8>, fields: &[PlannedField], at: At) {
+impl<'a> Builder<'a> {
+    fn write_object(&mut self, out: &mut Vec<u8>, fields: &'a [PlannedField], at: At) {
         out.push(b'{');
         for (position, field) in fields.iter().enumerate() {
             if position > 0 {
@@ -114,22 +143,22 @@ impl Builder<'_> {
             }
             out.extend_from_slice(&field.label);
             match &field.source {
-                PlannedSource::Cell(column) => self.write_cell(out, *column, at),
+                PlannedSource::Cell(column) => self.write_cell(out, *column, at, &field.label),
                 PlannedSource::One(related) => {
                     let rows = self.chosen_rows(related, at);
                     match rows.first() {
-                        Some(row) => self.write_item(out, related, *row),
+                        Some(row) => self.write_item(out, related, *row, &field.label),
                         None => out.extend_from_slice(b"null"),
                     }
                 }
-                PlannedSource::List(related) => self.write_list(out, related, at),
+                PlannedSource::List(related) => self.write_list(out, related, at, &field.label),
             }
         }
         out.push(b'}');
     }
 
     /// Writes all items; a NULL value is no item, and rows of one key that make the same item are one item.
-    fn write_list(&mut self, out: &mut Vec<u8>, related: &PlannedRelation, at: At) {
+    fn write_list(&mut self, out: &mut Vec<u8>, related: &'a PlannedRelation, at: At, label: &'a [u8]) {
         out.push(b'[');
         let rows = self.chosen_rows(related, at);
         let limit = related.limit.unwrap_or(usize::MAX);
@@ -149,8 +178,13 @@ impl Builder<'_> {
                 out.push(b',');
             }
             let start = out.len();
-            self.write_item(out, related, row);
+            self.write_item(out, related, row, label);
             let item = start..out.len();
+            // What has no value in JSON either: a `json` null, a NaN, an empty range.
+            if matches!(related.item, PlannedItem::Value(_)) && out[item.clone()] == *b"null" {
+                out.truncate(before);
+                continue;
+            }
             let repeats = previous.as_ref().is_some_and(|(previous_row, previous_item)| {
                 self.have_same_key(related.relation, *previous_row, row)
                     && out[previous_item.clone()] == out[item.clone()]
@@ -165,22 +199,26 @@ impl Builder<'_> {
         out.push(b']');
     }
 
-    fn write_item(&mut self, out: &mut Vec<u8>, related: &PlannedRelation, row: u32) {
+    fn write_item(&mut self, out: &mut Vec<u8>, related: &'a PlannedRelation, row: u32, label: &'a [u8]) {
         let at = At::Related { relation: related.relation, row: row as usize };
         match &related.item {
-            PlannedItem::Value(column) => self.write_cell(out, *column, at),
+            PlannedItem::Value(column) => self.write_cell(out, *column, at, label),
             PlannedItem::Object(fields) => self.write_object(out, fields, at),
         }
     }
 
-    fn write_cell(&self, out: &mut Vec<u8>, column: PlannedColumn, at: At) {
+    fn write_cell(&mut self, out: &mut Vec<u8>, column: PlannedColumn, at: At, label: &'a [u8]) {
         match self.cell(column, at) {
-            Some(bytes) => column.format.write_json(bytes, out),
+            Some(bytes) => {
+                if !column.format.write_json(bytes, out) {
+                    self.lost.get_or_insert(label);
+                }
+            }
             None => out.extend_from_slice(b"null"),
         }
     }
 
-    fn cell(&self, column: PlannedColumn, at: At) -> Option<&[u8]> {
+    fn cell(&self, column: PlannedColumn, at: At) -> Option<&'a [u8]> {
         match at {
             At::Root(row) => self.roots.cell(row, column.position),
             At::Related { relation, row } => self.relations[relation].rows.cell(row, column.position),

@@ -45,4 +45,8 @@ mod source_faults;
 mod standby;
 mod state_in_use;
 mod ties;
+mod type_cases;
+mod typed_keys;
+mod types;
+mod types_in_mapping;
 mod verify;
