@@ -133,7 +133,7 @@ impl CursorFeed {
             names.into_iter().map(|name| (name, checkpoint.to_string())).collect();
         store.stamp_checkpoints(generation, FEED, &stamps, &encode(&state)?)?;
         for (name, checkpoint) in &stamps {
-            log::info!("{name}: checkpoint {checkpoint}, set before the first row is loaded");
+            log::info!("{generation}: {name}: checkpoint {checkpoint}, set before the first row is loaded");
         }
         Ok(())
     }
@@ -216,7 +216,8 @@ impl CursorFeed {
         let observation = self.window.observe(&activity, kept);
         if observation.is_blind && !self.was_blind {
             log::warn!(
-                "running transactions cannot be seen: every poll looks back {} s, and what a longer one wrote is found by verify alone (grant pg_monitor to the role, or poll the primary)",
+                "{}: running transactions cannot be seen: every poll looks back {} s, and what a longer one wrote is found by verify alone (grant pg_monitor to the role, or poll the primary)",
+                self.generation,
                 self.limits.lookback.as_secs()
             );
         }
@@ -238,7 +239,8 @@ impl CursorFeed {
             && let Some((pid, age)) = source.oldest_transaction(observation.now.minus(FORGOTTEN_AFTER))?
         {
             log::warn!(
-                "the session with pid {pid} has been idle in a transaction for {age}: until it ends, a restart reads everything since its start again"
+                "{}: the session with pid {pid} has been idle in a transaction for {age}: until it ends, a restart reads everything since its start again",
+                self.generation
             );
             self.warned_of_forgotten = true;
         }
@@ -325,7 +327,8 @@ impl CursorFeed {
         if !fan_out.rows.is_empty() {
             store.record_page(&self.generation, FEED, &table.name, position.as_deref(), &keys, now)?;
             log::info!(
-                "{}: {} changed rows, {key_count} stale keys recorded",
+                "{}: {}: {} changed rows, {key_count} stale keys recorded",
+                self.generation,
                 table.name,
                 fan_out.rows.len()
             );
@@ -374,7 +377,8 @@ impl CursorFeed {
         for xid in ended {
             for watched in &plan.watched {
                 log::info!(
-                    "{}: one sequential scan, since a transaction ended that was prepared before the first load",
+                    "{}: {}: one sequential scan, since a transaction ended that was prepared before the first load",
+                    self.generation,
                     watched.name
                 );
                 let mut rows = Vec::new();

@@ -26,6 +26,7 @@ mod outages;
 mod refusals;
 mod restarts;
 mod servers;
+mod several;
 mod signals;
 mod soak;
 mod verify;

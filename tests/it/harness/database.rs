@@ -36,8 +36,13 @@ impl Database {
     /// A database with the movies schema and `film_count` generated films.
     pub fn with_films(label: &str, film_count: u32) -> Self {
         let database = Self::new(label);
-        database.run_sql_file(&project_path("dev/sample.sql"), &[("films", &film_count.to_string())]);
+        database.run_sql_file(&Self::sample(), &[("films", &film_count.to_string())]);
         database
+    }
+
+    /// The script that makes the movies tables with generated films.
+    pub fn sample() -> PathBuf {
+        project_path("dev/sample.sql")
     }
 
     /// A new connection.
