@@ -27,7 +27,7 @@ pub use parse::parse;
 pub fn load(path: &Path) -> Result<Definition> {
     if path.is_dir() {
         // What an editor or a packager leaves there must not become an index, nor a file that is gone end one.
-        return Err(Error::wrong(format!("{} is a directory", path.display()))
+        return Err(Error::wrong(format!("cannot read {}: it is a directory", path.display()))
             .hint("DEFINITION names definition files, several of them separated by commas"));
     }
     let text = read(path).map_err(|error| {
