@@ -47,6 +47,8 @@ pub enum PlannedSource {
     One(PlannedRelation),
     /// A list made of all related rows.
     List(PlannedRelation),
+    /// The number of different related rows; its item is an empty object.
+    Count(PlannedRelation),
 }
 
 /// What is made of the related rows.

@@ -81,6 +81,10 @@ fn of_source(source: &Source, relations: &[Relation]) -> Value {
                 .collect::<Vec<_>>(),
             "limit": limit,
         }),
+        Source::Count { relation, filters } => json!({
+            "count": relations[relation.0].name,
+            "where": of_filters(filters),
+        }),
     }
 }
 
@@ -190,6 +194,7 @@ mod tests {
             ("index = 'i'", "index = 'j'"),
             ("value = 'v' }\n", "value = 'v', limit = 3 }\n"),
             ("on = { p = 'id' }", "on = { q = 'id' }"),
+            ("{ list = 'y', value = 'v' }", "{ count = 'y' }"),
         ] {
             assert!(TEXT.contains(from), "{from}");
             assert_ne!(hash(&TEXT.replace(from, to), MAPPING), first, "{from} to {to}");

@@ -147,6 +147,13 @@ pub enum Source {
         /// The most items of the list.
         limit: Option<usize>,
     },
+    /// How many different related rows there are.
+    Count {
+        /// The relation, which hangs below the row at hand.
+        relation: RelationId,
+        /// Which of the related rows count.
+        filters: Vec<Filter>,
+    },
 }
 
 /// What is made of a related row.

@@ -387,6 +387,13 @@ impl<'a> Planner<'a> {
                     }
                     PlannedSource::List(related)
                 }
+                Source::Count { relation, filters } => {
+                    let nothing = Item::Object(Vec::new());
+                    match self.related(field, *relation, &nothing, filters, root, selects) {
+                        Some(related) => PlannedSource::Count(related),
+                        None => continue,
+                    }
+                }
             };
             let mut label = Vec::new();
             crate::cell::write_json_string(&mut label, &field.name);

@@ -27,6 +27,7 @@ mod refusals;
 mod restarts;
 mod servers;
 mod several;
+mod shipped;
 mod signals;
 mod soak;
 mod verify;

@@ -16,7 +16,7 @@ mod wait;
 pub use database::{Cluster, Database, film_schema, shared_movies};
 pub use evidence::Evidence;
 pub use index::{Alone, Index, Server};
-pub use oracle::{Documents, assert_same, classic_documents, movies_documents};
+pub use oracle::{Documents, assert_same, classic_documents, documents, movies_documents};
 pub use program::{Finished, Program, Running};
 pub use proxy::{Deed, Proxy, dead_node};
 pub use several::Several;
