@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 
 use crate::definition::{
     ColumnReference, Definition, Field, Filter, FilterTest, Item, JoinColumn, OrderColumn, Relation,
-    RelationId, Root, Source, Through,
+    RelationId, Root, Source, Through, Tombstone,
 };
 
 /// Returns the SHA-256 of the canonical text, in hex.
@@ -19,11 +19,11 @@ pub(super) fn hash(definition: &Definition) -> String {
 
 /// The canonical text of a definition: JSON without spaces, keys in the order of their bytes.
 pub(super) fn canonical(definition: &Definition) -> String {
-    let Definition { index, mapping, hash: _, root, relations, document, timezone } = definition;
+    let Definition { index, mapping, hash: _, root, relations, tombstones, document, timezone } = definition;
     let Root { table, key, cursor, condition } = root;
     let by_name: Map<String, Value> =
         relations.iter().map(|relation| (relation.name.clone(), of_relation(relation, relations))).collect();
-    let value = json!({
+    let mut value = json!({
         "version": 1,
         "index": index,
         "mapping": mapping,
@@ -32,6 +32,11 @@ pub(super) fn canonical(definition: &Definition) -> String {
         "document": of_fields(document, relations),
         "timezone": timezone,
     });
+    if !tombstones.is_empty() {
+        let mut all: Vec<Value> = tombstones.iter().map(of_tombstone).collect();
+        all.sort_by_cached_key(Value::to_string);
+        value["tombstones"] = all.into();
+    }
     let mut text = String::new();
     write(&value, &mut text);
     text
@@ -49,6 +54,17 @@ fn of_relation(relation: &Relation, relations: &[Relation]) -> Value {
         "below": below.map(|RelationId(below)| &relations[below].name),
         "through": through,
         "on": of_join(on),
+    })
+}
+
+fn of_tombstone(tombstone: &Tombstone) -> Value {
+    let Tombstone { table, key, cursor, on, condition } = tombstone;
+    json!({
+        "table": [table.schema, table.name],
+        "key": key,
+        "cursor": cursor,
+        "on": of_join(on),
+        "where": condition,
     })
 }
 
@@ -177,6 +193,7 @@ mod tests {
         const SHUFFLED: &str =
             "{\"mappings\":{\"properties\":{\"b\":{\"type\":\"text\"},\n\"a\":{\"type\":\"keyword\"}}}}";
         const OTHER: &str = r#"{"mappings": {"properties": {"a": {"type": "text"}, "b": {"type": "text"}}}}"#;
+        const BURIED: &str = "[[tombstone]]\ntable = 'd'\ncursor = 'c'\non = { o = 'id' }\nwhere = 'x'\n";
         const TEXT: &str = "version = 1\nindex = 'i'\nmapping = 'm'\n[root]\ntable = 't'\n\
             [relation.x]\ntable = 'x'\non = { p = 'id', q = 'id2' }\n[relation.y]\ntable = 'y'\non = { p = 'id' }\n\
             [document]\na = 'a'\nxs = { list = 'x', value = 'v', where = { k = ['1', '2'], l = true } }\n\
@@ -186,6 +203,22 @@ mod tests {
             [document]\na = 'a'\nxs = { where = { l = true, k = ['2', '1'] }, value = 'v', list = 'x' }\nys.value = 'v'\nys.list = 'y'\n";
         let first = hash(TEXT, MAPPING);
         assert_eq!(hash(same, SHUFFLED), first);
+        let buried = hash(&format!("{TEXT}{BURIED}"), MAPPING);
+        assert_ne!(buried, first);
+        for (from, to) in
+            [("'d'", "'e'"), ("'c'", "'e'"), ("o =", "e ="), ("where = 'x'\n", ""), ("'x'", "'y'")]
+        {
+            assert_ne!(
+                hash(&format!("{TEXT}{}", BURIED.replace(from, to)), MAPPING),
+                buried,
+                "{from} to {to}"
+            );
+        }
+        let other = BURIED.replace("'d'", "'e'");
+        assert_eq!(
+            hash(&format!("{TEXT}{BURIED}{other}"), MAPPING),
+            hash(&format!("{TEXT}{other}{BURIED}"), MAPPING)
+        );
         assert_ne!(hash(TEXT, OTHER), first);
         for (from, to) in [
             ("a = 'a'\nxs", "xs"),

@@ -12,6 +12,7 @@ mod name;
 mod parse;
 mod relation;
 mod section;
+mod tombstone;
 
 use std::path::Path;
 

@@ -8,13 +8,15 @@ use crate::definition::mapping;
 use crate::definition::name::parse_table;
 use crate::definition::relation::read_relations;
 use crate::definition::section::{Problems, Section};
+use crate::definition::tombstone::read_tombstones;
 use crate::definition::{Definition, Root, TableName};
 use crate::error::{Error, Result};
 
 /// The version of the file's format that this program reads.
 const VERSION: i128 = 1;
 
-const TOP_FIELDS: &[&str] = &["version", "index", "mapping", "timezone", "root", "relation", "document"];
+const TOP_FIELDS: &[&str] =
+    &["version", "index", "mapping", "timezone", "root", "relation", "tombstone", "document"];
 const ROOT_FIELDS: &[&str] = &["table", "key", "cursor", "where"];
 
 /// Reads and checks a definition; `origin` names it in messages and `load_mapping` gives the text of its mapping file.
@@ -66,6 +68,7 @@ fn read(
     let timezone = top.text("timezone", problems).map(|timezone| timezone.text);
     let root = read_root(&top, problems);
     let relations = read_relations(&top, &root.table, problems);
+    let tombstones = read_tombstones(&top, &root.table, problems);
 
     let mut reader = DocumentReader::new(&relations, &root.table, problems);
     let document = match top.section("document", "write a [document] section", reader.problems) {
@@ -96,8 +99,16 @@ fn read(
     };
     mapping::check_fields(&mapping, &mapping_file.text, &document, &places, problems);
 
-    let mut definition =
-        Definition { index: index?.text, mapping, hash: String::new(), root, relations, document, timezone };
+    let mut definition = Definition {
+        index: index?.text,
+        mapping,
+        hash: String::new(),
+        root,
+        relations,
+        tombstones,
+        document,
+        timezone,
+    };
     definition.hash = super::hash::hash(&definition);
     Some(definition)
 }

@@ -77,6 +77,7 @@ struct TableState {
     is_behind: bool,
     /// Where an unfinished round is to go on, and the checkpoint that it ends with.
     resume: Option<(PollPosition, ServerTime)>,
+    has_warned_of_no_keys: bool,
 }
 
 /// A round under way.
@@ -187,6 +188,7 @@ impl CursorFeed {
                 seen: Seen::new(self.limits.seen_max),
                 is_behind: true,
                 resume,
+                has_warned_of_no_keys: false,
             });
         }
         Ok(())
@@ -281,9 +283,15 @@ impl CursorFeed {
                 }
                 let is_new =
                     |row: &PolledRow| !table.seen.contains(row.cursor, row.key.as_str(), &row.row_version);
-                FanOut { rows: rows.into_iter().filter(is_new).collect(), is_last_page, path: 0, after: None }
+                let mut rows: Vec<PolledRow> = rows.into_iter().filter(is_new).collect();
+                let strange_count = source.resolve_named(&mut rows)?;
+                if strange_count > 0 {
+                    self.warn_of_no_keys(round.table, strange_count);
+                }
+                FanOut { rows, is_last_page, path: 0, after: None }
             }
         };
+        let table = &self.tables[round.table];
         let mut keys: Vec<Key> = Vec::new();
         let mut key_count = 0u64;
         if !fan_out.rows.is_empty() {
@@ -344,6 +352,17 @@ impl CursorFeed {
         Ok(())
     }
 
+    fn warn_of_no_keys(&mut self, table: usize, count: usize) {
+        let table = &mut self.tables[table];
+        if !std::mem::replace(&mut table.has_warned_of_no_keys, true) {
+            log::warn!(
+                "{}: {}: {count} tombstones name what cannot be a key of the root table; such ones are passed over",
+                self.generation,
+                table.name
+            );
+        }
+    }
+
     fn finish_round(&mut self, source: &mut Source, store: &Store, round: &Round, now: i64) -> Result<()> {
         self.sweep_ended(source, store, now)?;
         let mut checkpoints = Vec::with_capacity(self.tables.len());
@@ -386,6 +405,7 @@ impl CursorFeed {
                     rows.push(row);
                     Ok(())
                 })?;
+                source.resolve_named(&mut rows)?;
                 for chunk in rows.chunks(self.limits.page_size) {
                     self.record_rows(source, store, watched, chunk, now)?;
                 }

@@ -18,6 +18,7 @@ mod source;
 mod sql;
 mod statistics;
 mod tls;
+mod tombstones;
 mod watched;
 
 pub use activity::{Activity, Running};

@@ -140,6 +140,9 @@ impl<'a> Planner<'a> {
                 self.table(&through.table, &format!("relation.{}.through.table", relation.name));
             }
         }
+        for tombstone in &self.definition.tombstones {
+            self.table(&tombstone.table, "tombstone.table");
+        }
         if !self.problems.is_empty() {
             return None;
         }

@@ -27,6 +27,8 @@ pub struct PolledRow {
     pub row_version: String,
     /// Root keys that stand in the row itself.
     pub direct: Vec<Key>,
+    /// Texts in the row itself that may be root keys, see [`Source::resolve_named`].
+    pub named: Vec<Key>,
 }
 
 /// The last row of a page, after which the next begins.
@@ -258,6 +260,7 @@ fn polled_row(row: &Row, columns: &PollColumns, kind: CursorKind) -> PolledRow {
             .map_or_else(|| cursor_text.clone(), |xmin| String::from_utf8_lossy(xmin).into_owned()),
         cursor_text,
         direct: columns.direct.iter().filter_map(|columns| row_key(row, columns)).collect(),
+        named: columns.named.iter().filter_map(|columns| row_key(row, columns)).collect(),
     }
 }
 

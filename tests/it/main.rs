@@ -30,4 +30,5 @@ mod several;
 mod shipped;
 mod signals;
 mod soak;
+mod tombstones;
 mod verify;
