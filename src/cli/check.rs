@@ -18,7 +18,9 @@ pub(super) fn check(settings: &Settings, only: Option<&str>, as_json: bool) -> R
         definitions.iter().map(|definition| check_definition(settings, definition)).collect();
     let exit_code = exit_code::worst(reports.iter().map(|report| report.exit_code));
     let indices = definitions.iter().map(|definition| definition.index.as_str());
-    let found = by_index(indices.zip(reports.iter().map(|report| report.findings.as_slice())).collect());
+    let by_definition: Vec<(&str, &[Finding])> =
+        indices.zip(reports.iter().map(|report| report.findings.as_slice())).collect();
+    let found = by_index(&by_definition);
     let worst = found.iter().map(|(_, finding)| finding.level).max().unwrap_or(Level::Good);
     if as_json {
         let list: Vec<_> = found
@@ -49,7 +51,7 @@ pub(super) fn check(settings: &Settings, only: Option<&str>, as_json: bool) -> R
 
 /// Every finding with the index that it is about; what is found for each of several alike, as of the server, once and
 /// without one.
-fn by_index<'a>(reports: Vec<(&'a str, &'a [Finding])>) -> Vec<(Option<&'a str>, &'a Finding)> {
+fn by_index<'a>(reports: &[(&'a str, &'a [Finding])]) -> Vec<(Option<&'a str>, &'a Finding)> {
     let of_all = |finding: &Finding| {
         reports.len() > 1 && reports.iter().all(|(_, findings)| findings.contains(finding))
     };

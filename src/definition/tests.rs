@@ -112,22 +112,6 @@ fn every_field_reaches_the_checked_definition() {
 }
 
 #[test]
-fn tombstones_reach_the_checked_definition_in_their_order() {
-    let tombstone = "[[tombstone]]\ntable = 'audit'\ncursor = 'at'\non = { b = 'y', a = 'x' }\n";
-    let text = SHOP
-        .replace("[document]\n", &format!("{tombstone}where = 'c'\nkey = ['n']\n{tombstone}[document]\n"));
-    let definition = parsed_any(&text).unwrap();
-    let [first, second] = definition.tombstones.as_slice() else { panic!() };
-    assert_eq!((first.condition.as_deref(), first.key.as_slice()), (Some("c"), &["n".to_owned()][..]));
-    assert_eq!((second.condition.as_deref(), second.cursor.as_str()), (None, "at"));
-    let pairs: Vec<(&str, &str)> =
-        first.on.iter().map(|join| (join.column.as_str(), join.nearer.as_str())).collect();
-    assert_eq!(pairs.len(), 2);
-    assert!(pairs.contains(&("b", "y")) && pairs.contains(&("a", "x")));
-    assert!(definition.tables().iter().any(|table| table.name == "audit"));
-}
-
-#[test]
 fn the_built_in_definition_makes_the_movies_documents() {
     let definition = built_in().unwrap();
     let fields: Vec<&str> = definition.document.iter().map(|field| field.name.as_str()).collect();

@@ -20,7 +20,7 @@ pub(super) fn read_tombstones(
         return Vec::new();
     };
     let mut tombstones = Vec::new();
-    for value in all.iter() {
+    for value in all {
         let Some(section) = Section::of(value, "tombstone".to_owned(), ADVICE, problems) else { continue };
         section.refuse_unknown(FIELDS, problems);
         let table = read_table(&section, problems);
@@ -38,4 +38,27 @@ pub(super) fn read_tombstones(
         });
     }
     tombstones
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::definition::parse;
+
+    #[test]
+    fn they_reach_the_checked_definition_in_their_order() {
+        let tombstone = "[[tombstone]]\ntable = 'audit'\ncursor = 'at'\non = { b = 'y', a = 'x' }\n";
+        let text = format!(
+            "version = 1\nindex = 'i'\nmapping = 'm'\n[root]\ntable = 't'\n\
+             {tombstone}where = 'c'\nkey = ['n']\n{tombstone}[document]\nx = 'x'\n"
+        );
+        let definition = parse(&text, "test", &|_| Ok(r#"{"mappings": {}}"#.to_owned())).unwrap();
+        let [first, second] = definition.tombstones.as_slice() else { panic!() };
+        assert_eq!((first.condition.as_deref(), first.key.as_slice()), (Some("c"), &["n".to_owned()][..]));
+        assert_eq!((second.condition.as_deref(), second.cursor.as_str()), (None, "at"));
+        let mut pairs: Vec<(&str, &str)> =
+            first.on.iter().map(|join| (join.column.as_str(), join.nearer.as_str())).collect();
+        pairs.sort_unstable();
+        assert_eq!(pairs, [("a", "x"), ("b", "y")]);
+        assert!(definition.tables().iter().any(|table| table.name == "audit"));
+    }
 }
