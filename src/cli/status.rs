@@ -10,7 +10,7 @@ use crate::cli::verify_status::VerifyStatus;
 use crate::cli::{output, target};
 use crate::definition::Definition;
 use crate::elastic::{Client, document_count};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::pipeline::now_micros;
 use crate::settings::{ElasticSettings, Settings};
 use crate::store::{Run, Status, Store};
@@ -27,11 +27,10 @@ pub(super) fn status(settings: &Settings, only: Option<&str>, as_json: bool) -> 
         nothing_loaded(settings, &definitions, as_json)?;
         return Ok(0);
     };
-    // One client: a server that is away is waited for by each index, but is connected to once.
-    let client = Client::new(&impatient(&settings.elastic));
+    let mut counter = DocumentCounter::new(&settings.elastic);
     let mut reports = Vec::new();
     for definition in &definitions {
-        reports.push(Report::read(&store, client.as_ref(), definition)?);
+        reports.push(Report::read(&store, &mut counter, definition)?);
     }
     let runs = store.last_runs(SHOWN_RUNS)?;
     if as_json {
@@ -101,6 +100,31 @@ fn run_as_json(run: &Run) -> Value {
     })
 }
 
+/// Asks the index server how many documents an index has; one that is away is waited for once, whatever the number of
+/// indices.
+struct DocumentCounter {
+    /// Or why it cannot be asked.
+    client: Result<Client, String>,
+}
+
+impl DocumentCounter {
+    fn new(settings: &ElasticSettings) -> Self {
+        Self { client: Client::new(&impatient(settings)).map_err(|error| error.story()) }
+    }
+
+    /// The count, or why it is not known.
+    fn count(&mut self, index: &str) -> Result<u64, String> {
+        let counted = document_count(self.client.as_ref().map_err(String::clone)?, index);
+        counted.map_err(|error| {
+            let story = error.story();
+            if error.is_retryable() {
+                self.client = Err(story.clone());
+            }
+            story
+        })
+    }
+}
+
 /// The settings of the index server, with a wait that suits someone who looks on.
 fn impatient(settings: &ElasticSettings) -> ElasticSettings {
     ElasticSettings { request_timeout: settings.request_timeout.min(INDEX_TIMEOUT), ..settings.clone() }
@@ -117,18 +141,14 @@ struct Report<'a> {
 }
 
 impl<'a> Report<'a> {
-    fn read(store: &Store, client: Result<&Client, &Error>, definition: &'a Definition) -> Result<Self> {
+    fn read(store: &Store, counter: &mut DocumentCounter, definition: &'a Definition) -> Result<Self> {
         let generation = store.current_generation(&definition.index)?.map(|generation| generation.name);
         let name = generation.as_deref().unwrap_or_default();
         Ok(Self {
             index: &definition.index,
             state: store.status(name)?,
             verify: VerifyStatus::read(store, name)?,
-            documents: match (&generation, client) {
-                (None, _) => Ok(0),
-                (Some(_), Err(error)) => Err(error.story()),
-                (Some(name), Ok(client)) => document_count(client, name).map_err(|error| error.story()),
-            },
+            documents: generation.as_deref().map_or(Ok(0), |name| counter.count(name)),
             generation,
             now: now_micros(),
         })
