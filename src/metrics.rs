@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use serde_json::Value;
+
 /// A number that only grows.
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);
@@ -64,8 +66,8 @@ pub struct Counters {
 }
 
 impl Counters {
-    /// All counters as one JSON object, for the state's list of runs.
-    pub fn to_json(&self) -> String {
+    /// All counters as one JSON object.
+    pub fn to_json(&self) -> serde_json::Map<String, Value> {
         // Taken apart as a whole, so that a new counter does not compile until it is listed.
         let Self {
             batches,
@@ -81,20 +83,60 @@ impl Counters {
             polls,
             stale_keys,
         } = self;
-        serde_json::json!({
-            "batches": batches.get(),
-            "indexed": indexed.get(),
-            "deleted": deleted.get(),
-            "refused": refused.get(),
-            "superseded": superseded.get(),
-            "retried": retried.get(),
-            "slowdowns": slowdowns.get(),
-            "body_max_bytes": body_max_bytes.get(),
-            "requests": requests.get(),
-            "bytes": bytes.get(),
-            "polls": polls.get(),
-            "stale_keys": stale_keys.get(),
-        })
-        .to_string()
+        [
+            ("batches", batches),
+            ("indexed", indexed),
+            ("deleted", deleted),
+            ("refused", refused),
+            ("superseded", superseded),
+            ("retried", retried),
+            ("slowdowns", slowdowns),
+            ("requests", requests),
+            ("bytes", bytes),
+            ("polls", polls),
+            ("stale_keys", stale_keys),
+        ]
+        .map(|(name, counter)| (name.to_owned(), counter.get().into()))
+        .into_iter()
+        .chain([("body_max_bytes".to_owned(), body_max_bytes.get().into())])
+        .collect()
+    }
+}
+
+/// What a run counted, for the state's list of runs: the sums and, of several indices, what each counted.
+pub fn counts_of_run(indices: &[(&str, &Counters)]) -> Value {
+    if let [(_, only)] = indices {
+        return only.to_json().into();
+    }
+    let mut sums = Counters::default().to_json();
+    let mut each = serde_json::Map::new();
+    for (index, counters) in indices {
+        let counted = counters.to_json();
+        for (name, sum) in &mut sums {
+            let count = counted.get(name).and_then(Value::as_u64).unwrap_or(0);
+            let so_far = sum.as_u64().unwrap_or(0);
+            // The one that is no count: what bodies may have at present.
+            *sum = if name == "body_max_bytes" { so_far.max(count) } else { so_far.saturating_add(count) }
+                .into();
+        }
+        each.insert((*index).to_owned(), counted.into());
+    }
+    sums.insert("indices".to_owned(), each.into());
+    sums.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_counts_of_several_indices_are_summed_and_listed() {
+        let (movies, genres) = (Counters::default(), Counters::default());
+        movies.indexed.add(2);
+        genres.indexed.add(3);
+        assert_eq!(counts_of_run(&[("movies", &movies)])["indexed"], 2);
+        let counts = counts_of_run(&[("movies", &movies), ("genres", &genres)]);
+        assert_eq!((&counts["indexed"], &counts["deleted"]), (&5.into(), &0.into()));
+        assert_eq!(counts["indices"]["genres"]["indexed"], 3);
     }
 }

@@ -3,10 +3,12 @@
 //! The plan is made where the columns of a query are chosen (`postgres::plan`) and followed where documents are built
 //! (`transform`); neither needs to know the other.
 
+use std::borrow::Cow;
+
 use crate::batch::{Batch, Version};
 use crate::cell::CellFormat;
 use crate::document::Refusal;
-use crate::form::Part;
+use crate::form::{Form, Part};
 use crate::key::Key;
 use crate::rows::Rows;
 
@@ -48,6 +50,7 @@ fn parts_of(fields: &[PlannedField]) -> Vec<(String, Part)> {
         PlannedSource::Cell(column) => Part::of(column.format.form()),
         PlannedSource::One(related) => item(&related.item),
         PlannedSource::List(related) => Part::List(Box::new(item(&related.item))),
+        PlannedSource::Count(_) => Part::of(Cow::Owned(Form::Integer(64))),
     };
     fields.iter().map(|field| (field.name(), part(&field.source))).collect()
 }
@@ -78,6 +81,8 @@ pub enum PlannedSource {
     One(PlannedRelation),
     /// A list made of all related rows.
     List(PlannedRelation),
+    /// The number of different related rows; its item is an empty object.
+    Count(PlannedRelation),
 }
 
 /// What is made of the related rows.

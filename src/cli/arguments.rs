@@ -23,6 +23,10 @@ pub(super) struct Arguments {
     #[arg(long, value_enum, global = true)]
     pub(super) log_format: Option<LogFormat>,
 
+    /// Of several definitions, works for this index alone.
+    #[arg(long, value_name = "NAME", global = true)]
+    pub(super) index: Option<String>,
+
     /// What to do.
     #[command(subcommand)]
     pub(super) command: Command,
@@ -68,6 +72,7 @@ pub(super) enum Command {
     },
     /// Prints the documents that would be sent; writes nothing.
     ///
+    /// Of several definitions, keys are those of the index that --index names.
     /// With --diff it ends with exit code 1 where the index differs.
     Preview {
         /// Keys of root rows, as in the documents' `_id` (several key columns are joined with `|`); the first three

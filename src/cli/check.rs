@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::cli::{check_mapping, output, target};
+use crate::cli::{check_mapping, exit_code, output, target};
 use crate::definition::Definition;
 use crate::elastic::{Client, EnsureRequest, Inspected, MARK_FORMAT, OwnershipMark, Step, decide, inspect};
 use crate::error::{Error, Result};
@@ -12,8 +12,65 @@ use crate::postgres::{Source, SourceIdentity};
 use crate::settings::Settings;
 use crate::store::Store;
 
-pub(super) fn check(settings: &Settings, as_json: bool) -> Result<u8> {
-    let definition = target::definition(settings)?;
+pub(super) fn check(settings: &Settings, only: Option<&str>, as_json: bool) -> Result<u8> {
+    let definitions = target::definitions(settings, only)?;
+    let reports: Vec<Report> =
+        definitions.iter().map(|definition| check_definition(settings, definition)).collect();
+    let exit_code = exit_code::worst(reports.iter().map(|report| report.exit_code));
+    let indices = definitions.iter().map(|definition| definition.index.as_str());
+    let by_definition: Vec<(&str, &[Finding])> =
+        indices.zip(reports.iter().map(|report| report.findings.as_slice())).collect();
+    let found = by_index(&by_definition);
+    let worst = found.iter().map(|(_, finding)| finding.level).max().unwrap_or(Level::Good);
+    if as_json {
+        let list: Vec<_> = found
+            .iter()
+            .map(|(index, finding)| {
+                json!({
+                    "index": index,
+                    "level": finding.level.as_str(),
+                    "subject": finding.subject,
+                    "message": finding.message,
+                    "cure": finding.cure,
+                })
+            })
+            .collect();
+        output::json(&json!({ "level": worst.as_str(), "findings": list }))?;
+    } else {
+        for (index, finding) in &found {
+            print(index.filter(|_| definitions.len() > 1), finding)?;
+        }
+        output::line(match worst {
+            Level::Good => "everything is as it should be",
+            Level::Warning => "ready to sync, with the warnings above",
+            Level::Problem => "not ready: mend the problems above",
+        })?;
+    }
+    Ok(exit_code)
+}
+
+/// Every finding with the index that it is about; what is found for each of several alike, as of the server, once and
+/// without one.
+fn by_index<'a>(reports: &[(&'a str, &'a [Finding])]) -> Vec<(Option<&'a str>, &'a Finding)> {
+    let of_all = |finding: &Finding| {
+        reports.len() > 1 && reports.iter().all(|(_, findings)| findings.contains(finding))
+    };
+    let mut found: Vec<(Option<&str>, &Finding)> = Vec::new();
+    for (position, (index, findings)) in reports.iter().enumerate() {
+        for finding in *findings {
+            match of_all(finding) {
+                true if position == 0 => found.push((None, finding)),
+                true => {}
+                false => found.push((Some(index), finding)),
+            }
+        }
+    }
+    // What is about all comes first; a stable sort leaves the rest as it is.
+    found.sort_by_key(|(index, _)| index.is_some());
+    found
+}
+
+fn check_definition(settings: &Settings, definition: &Definition) -> Report {
     let mut report = Report::default();
     report.findings.push(Finding::new(
         Level::Good,
@@ -25,36 +82,14 @@ pub(super) fn check(settings: &Settings, as_json: bool) -> Result<u8> {
             definition.index
         ),
     ));
-    let source = check_source(settings, &definition, &mut report);
+    // Before the source is asked: a pipeline beside keeps what it has read meanwhile.
+    let kept = Store::open_read_only(&settings.storage_dir)
+        .and_then(|store| store.map_or(Ok(None), |store| kept_identity(&store, &definition.index)));
+    let source = check_source(settings, definition, &mut report);
     let identity = source.as_ref().map(|source| source.identity().clone());
-    check_state(settings, &definition, identity.as_ref(), &mut report);
-    check_index(settings, &definition, source.as_ref(), &mut report);
-    let Report { findings, exit_code } = report;
-    let worst = findings.iter().map(|finding| finding.level).max().unwrap_or(Level::Good);
-    if as_json {
-        let list: Vec<_> = findings
-            .iter()
-            .map(|finding| {
-                json!({
-                    "level": finding.level.as_str(),
-                    "subject": finding.subject,
-                    "message": finding.message,
-                    "cure": finding.cure,
-                })
-            })
-            .collect();
-        output::json(&json!({ "level": worst.as_str(), "findings": list }))?;
-    } else {
-        for finding in &findings {
-            print(finding)?;
-        }
-        output::line(match worst {
-            Level::Good => "everything is as it should be",
-            Level::Warning => "ready to sync, with the warnings above",
-            Level::Problem => "not ready: mend the problems above",
-        })?;
-    }
-    Ok(exit_code)
+    check_state(settings, definition, kept, identity.as_ref(), &mut report);
+    check_index(settings, definition, source.as_ref(), &mut report);
+    report
 }
 
 /// Everything that was found, and what the command ends with.
@@ -82,8 +117,9 @@ impl Report {
     }
 }
 
-fn print(finding: &Finding) -> Result<()> {
-    output::line(&format!("{:<8} {}: {}", finding.level.as_str(), finding.subject, finding.message))?;
+fn print(index: Option<&str>, finding: &Finding) -> Result<()> {
+    let index = index.map_or(String::new(), |index| format!("{index}: "));
+    output::line(&format!("{:<8} {index}{}: {}", finding.level.as_str(), finding.subject, finding.message))?;
     match &finding.cure {
         Some(cure) => output::line(&format!("         {cure}")),
         None => Ok(()),
@@ -127,6 +163,7 @@ fn check_source(settings: &Settings, definition: &Definition, report: &mut Repor
 fn check_state(
     settings: &Settings,
     definition: &Definition,
+    kept: Result<Option<SourceIdentity>>,
     identity: Option<&SourceIdentity>,
     report: &mut Report,
 ) {
@@ -134,14 +171,15 @@ fn check_state(
     let subject = format!("state {place}");
     let checked = Store::open_read_only(&settings.storage_dir).and_then(|store| {
         let Some(store) = store else { return Ok("is made by the first run") };
-        if let (Some(identity), Some(kept)) = (identity, kept_identity(&store)?) {
+        if let (Some(identity), Some(kept)) = (identity, kept?) {
             identity.must_continue(&kept)?;
         }
         match store.current_generation(&definition.index)? {
             Some(known) if known.definition_hash != definition.hash => {
                 Err(Error::wrong("was made with another definition").hint("run `pgsluice resync`"))
             }
-            _ => Ok("belongs to this database and definition"),
+            Some(_) => Ok("belongs to this database and definition"),
+            None => Ok("has nothing of this index yet"),
         }
     });
     match checked {

@@ -4,6 +4,7 @@ mod arguments;
 mod check;
 mod check_mapping;
 mod dead_letters;
+mod exit_code;
 mod layout;
 mod logging;
 mod output;
@@ -53,21 +54,22 @@ fn run(arguments: &Arguments) -> Result<u8> {
     for notice in &settings.notices {
         log::warn!("{notice}");
     }
+    let only = arguments.index.as_deref();
     match &arguments.command {
-        Command::Run { adopt } => sync::run(&settings, *adopt),
-        Command::Once { adopt } => sync::once(&settings, *adopt),
-        Command::Resync { adopt } => sync::resync(&settings, *adopt),
-        Command::Check { json } => check::check(&settings, *json),
-        Command::Preview { keys, diff } => preview::preview(&settings, keys, *diff),
-        Command::Status { json } => status::status(&settings, *json),
+        Command::Run { adopt } => sync::run(&settings, only, *adopt),
+        Command::Once { adopt } => sync::once(&settings, only, *adopt),
+        Command::Resync { adopt } => sync::resync(&settings, only, *adopt),
+        Command::Check { json } => check::check(&settings, only, *json),
+        Command::Preview { keys, diff } => preview::preview(&settings, only, keys, *diff),
+        Command::Status { json } => status::status(&settings, only, *json),
         Command::Verify { repair, force, sample, json } => {
             let repair = match (repair, force) {
                 (false, _) => Repair::No,
                 (true, false) => Repair::Guarded,
                 (true, true) => Repair::Forced,
             };
-            verify::verify(&settings, &VerifyOptions { repair, sample: *sample, as_json: *json })
+            verify::verify(&settings, only, &VerifyOptions { repair, sample: *sample, as_json: *json })
         }
-        Command::DeadLetters { command } => dead_letters::dead_letters(&settings, command),
+        Command::DeadLetters { command } => dead_letters::dead_letters(&settings, only, command),
     }
 }

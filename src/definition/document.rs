@@ -16,6 +16,7 @@ use crate::suggestion::did_you_mean;
 
 const LIST_FIELDS: &[&str] = &["list", "value", "object", "where", "order", "limit"];
 const ONE_FIELDS: &[&str] = &["one", "value", "object", "where"];
+const COUNT_FIELDS: &[&str] = &["count", "where"];
 
 /// What stands before a column of the link table.
 pub(super) const THROUGH: &str = "through.";
@@ -39,8 +40,7 @@ const RESERVED: &[&str] = &[
     "_tsid",
 ];
 
-const FIELD_ADVICE: &str =
-    "write a column's name, { list = \"<relation>\", … } or { one = \"<relation>\", … }";
+const FIELD_ADVICE: &str = "write a column's name, { list = \"<relation>\", … }, { one = \"<relation>\", … } or { count = \"<relation>\" }";
 
 /// Reads the fields; remembers where each stands.
 pub(super) struct DocumentReader<'r, 't, 'p> {
@@ -106,17 +106,21 @@ impl<'r, 't, 'p> DocumentReader<'r, 't, 'p> {
             return self.column(&text, &place, at).map(Source::Column);
         }
         let section = Section::of(value, place, FIELD_ADVICE, self.problems)?;
-        match (section.has("list"), section.has("one")) {
-            (true, false) => self.list(&section, at, path),
-            (false, true) => self.one(&section, at, path),
-            (true, true) => {
-                self.problems.add(&section.span, &section.place, "has both list and one, keep one of them");
+        let kinds: Vec<&str> =
+            ["list", "one", "count"].into_iter().filter(|kind| section.has(kind)).collect();
+        match kinds.as_slice() {
+            ["list"] => self.list(&section, at, path),
+            ["one"] => self.one(&section, at, path),
+            ["count"] => self.count(&section, at),
+            [first, second, ..] => {
+                let problem = format!("has both {first} and {second}, keep one of them");
+                self.problems.add(&section.span, &section.place, problem);
                 None
             }
-            (false, false) => {
+            _ => {
                 let written: Vec<&str> = section.entries().map(|(name, ..)| name).collect();
                 let near = written.iter().find_map(|name| {
-                    let near = did_you_mean(name, ["list", "one"]);
+                    let near = did_you_mean(name, ["list", "one", "count"]);
                     (!near.is_empty()).then(|| format!("unknown field {name}{near}"))
                 });
                 self.problems.add(
@@ -156,7 +160,21 @@ impl<'r, 't, 'p> DocumentReader<'r, 't, 'p> {
         Some(Source::One { relation, item: item?, filters })
     }
 
-    /// The relation that `list` or `one` names, which has to hang below the row at hand.
+    fn count(&mut self, section: &Section<'_>, at: Option<RelationId>) -> Option<Source> {
+        let of_others = ["value", "object", "order", "limit"];
+        for (name, _, value) in section.entries() {
+            if of_others.contains(&name) {
+                let problem =
+                    "is for list and one, a count makes nothing of the related rows but their number";
+                self.problems.add(&value.span(), &section.place_of(name), problem);
+            }
+        }
+        section.refuse_unknown(&[COUNT_FIELDS, &of_others].concat(), self.problems);
+        let relation = self.relation(section, "count", at)?;
+        Some(Source::Count { relation, filters: self.filters(section, relation) })
+    }
+
+    /// The relation that `list`, `one` or `count` names, which has to hang below the row at hand.
     fn relation(&mut self, section: &Section<'_>, word: &str, at: Option<RelationId>) -> Option<RelationId> {
         let name = section.text(word, self.problems)?;
         let place = section.place_of(word);
@@ -247,18 +265,22 @@ pub(super) fn unused_relations(
         }
         let span = top.get("relation").and_then(|all| all.get_ref().get(relation.name.as_str()));
         let span = span.map_or(0..0, Spanned::span);
-        let problem = "is not used in the document, use it there in a list or one, or leave it out";
+        let problem = "is not used in the document, use it there in a list, one or count, or leave it out";
         problems.add(&span, &format!("relation.{}", relation.name), problem);
     }
 }
 
 fn collect_used(fields: &[Field], used: &mut HashSet<usize>) {
     for field in fields {
-        if let Source::One { relation, item, .. } | Source::List { relation, item, .. } = &field.source {
-            used.insert(relation.0);
-            if let Item::Object(fields) = item {
-                collect_used(fields, used);
+        match &field.source {
+            Source::One { relation, item, .. } | Source::List { relation, item, .. } => {
+                used.insert(relation.0);
+                if let Item::Object(fields) = item {
+                    collect_used(fields, used);
+                }
             }
+            Source::Count { relation, .. } => drop(used.insert(relation.0)),
+            Source::Column(_) => {}
         }
     }
 }

@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 
 use crate::definition::{
     ColumnReference, Definition, Field, Filter, FilterTest, Item, JoinColumn, OnNan, OrderColumn, Relation,
-    RelationId, Root, Source, Through,
+    RelationId, Root, Source, Through, Tombstone,
 };
 
 /// Returns the SHA-256 of the canonical text, in hex.
@@ -19,7 +19,8 @@ pub(super) fn hash(definition: &Definition) -> String {
 
 /// The canonical text of a definition: JSON without spaces, keys in the order of their bytes.
 pub(super) fn canonical(definition: &Definition) -> String {
-    let Definition { index, mapping, hash: _, root, relations, document, timezone, on_nan } = definition;
+    let Definition { index, mapping, hash: _, root, relations, tombstones, document, timezone, on_nan } =
+        definition;
     let Root { table, key, cursor, condition } = root;
     let by_name: Map<String, Value> =
         relations.iter().map(|relation| (relation.name.clone(), of_relation(relation, relations))).collect();
@@ -35,6 +36,11 @@ pub(super) fn canonical(definition: &Definition) -> String {
     // Not there by default, as in definitions that were before it.
     if *on_nan == OnNan::Refuse {
         value["on_nan"] = json!("refuse");
+    }
+    if !tombstones.is_empty() {
+        let mut all: Vec<Value> = tombstones.iter().map(of_tombstone).collect();
+        all.sort_by_cached_key(Value::to_string);
+        value["tombstones"] = all.into();
     }
     let mut text = String::new();
     write(&value, &mut text);
@@ -53,6 +59,17 @@ fn of_relation(relation: &Relation, relations: &[Relation]) -> Value {
         "below": below.map(|RelationId(below)| &relations[below].name),
         "through": through,
         "on": of_join(on),
+    })
+}
+
+fn of_tombstone(tombstone: &Tombstone) -> Value {
+    let Tombstone { table, key, cursor, on, condition } = tombstone;
+    json!({
+        "table": [table.schema, table.name],
+        "key": key,
+        "cursor": cursor,
+        "on": of_join(on),
+        "where": condition,
     })
 }
 
@@ -84,6 +101,10 @@ fn of_source(source: &Source, relations: &[Relation]) -> Value {
                 .map(|OrderColumn { column, descending }| json!([of_column(column), descending]))
                 .collect::<Vec<_>>(),
             "limit": limit,
+        }),
+        Source::Count { relation, filters } => json!({
+            "count": relations[relation.0].name,
+            "where": of_filters(filters),
         }),
     }
 }
@@ -177,6 +198,7 @@ mod tests {
         const SHUFFLED: &str =
             "{\"mappings\":{\"properties\":{\"b\":{\"type\":\"text\"},\n\"a\":{\"type\":\"keyword\"}}}}";
         const OTHER: &str = r#"{"mappings": {"properties": {"a": {"type": "text"}, "b": {"type": "text"}}}}"#;
+        const BURIED: &str = "[[tombstone]]\ntable = 'd'\ncursor = 'c'\non = { o = 'id' }\nwhere = 'x'\n";
         const TEXT: &str = "version = 1\nindex = 'i'\nmapping = 'm'\n[root]\ntable = 't'\n\
             [relation.x]\ntable = 'x'\non = { p = 'id', q = 'id2' }\n[relation.y]\ntable = 'y'\non = { p = 'id' }\n\
             [document]\na = 'a'\nxs = { list = 'x', value = 'v', where = { k = ['1', '2'], l = true } }\n\
@@ -186,6 +208,22 @@ mod tests {
             [document]\na = 'a'\nxs = { where = { l = true, k = ['2', '1'] }, value = 'v', list = 'x' }\nys.value = 'v'\nys.list = 'y'\n";
         let first = hash(TEXT, MAPPING);
         assert_eq!(hash(same, SHUFFLED), first);
+        let buried = hash(&format!("{TEXT}{BURIED}"), MAPPING);
+        assert_ne!(buried, first);
+        for (from, to) in
+            [("'d'", "'e'"), ("'c'", "'e'"), ("o =", "e ="), ("where = 'x'\n", ""), ("'x'", "'y'")]
+        {
+            assert_ne!(
+                hash(&format!("{TEXT}{}", BURIED.replace(from, to)), MAPPING),
+                buried,
+                "{from} to {to}"
+            );
+        }
+        let other = BURIED.replace("'d'", "'e'");
+        assert_eq!(
+            hash(&format!("{TEXT}{BURIED}{other}"), MAPPING),
+            hash(&format!("{TEXT}{other}{BURIED}"), MAPPING)
+        );
         assert_ne!(hash(TEXT, OTHER), first);
         for (from, to) in [
             ("a = 'a'\nxs", "xs"),
@@ -195,6 +233,7 @@ mod tests {
             ("index = 'i'", "index = 'i'\non_nan = 'refuse'"),
             ("value = 'v' }\n", "value = 'v', limit = 3 }\n"),
             ("on = { p = 'id' }", "on = { q = 'id' }"),
+            ("{ list = 'y', value = 'v' }", "{ count = 'y' }"),
         ] {
             assert!(TEXT.contains(from), "{from}");
             assert_ne!(hash(&TEXT.replace(from, to), MAPPING), first, "{from} to {to}");

@@ -12,6 +12,7 @@ mod name;
 mod parse;
 mod relation;
 mod section;
+mod tombstone;
 
 use std::path::Path;
 
@@ -25,8 +26,13 @@ pub use parse::parse;
 /// # Errors
 /// If the file cannot be read, or as [`parse`] says.
 pub fn load(path: &Path) -> Result<Definition> {
+    if path.is_dir() {
+        // What an editor or a packager leaves there must not become an index, nor a file that is gone end one.
+        return Err(Error::wrong(format!("cannot read {}: it is a directory", path.display()))
+            .hint("DEFINITION names definition files, several of them separated by commas"));
+    }
     let text = read(path).map_err(|error| {
-        error.hint("DEFINITION names the definition file in UTF-8; unset, the built-in movies are synced")
+        error.hint("DEFINITION names definition files in UTF-8; unset, the built-in movies are synced")
     })?;
     let directory = path.parent().unwrap_or(Path::new(""));
     parse(&text, &path.display().to_string(), &|mapping| read(&directory.join(mapping)))

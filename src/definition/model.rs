@@ -37,6 +37,8 @@ pub struct Definition {
     pub root: Root,
     /// The relations; each stands after the one it hangs below.
     pub relations: Vec<Relation>,
+    /// Tables that name deleted root rows.
+    pub tombstones: Vec<Tombstone>,
     /// The document's fields, in the order sent.
     pub document: Vec<Field>,
     /// The zone of cursor columns without one; the server's own `TimeZone` setting if not given.
@@ -63,6 +65,7 @@ impl Definition {
             tables.push(relation.table.clone());
             tables.extend(relation.through.iter().map(|through| through.table.clone()));
         }
+        tables.extend(self.tombstones.iter().map(|tombstone| tombstone.table.clone()));
         tables.sort();
         tables.dedup();
         tables
@@ -114,6 +117,21 @@ pub struct Through {
     pub on: Vec<JoinColumn>,
 }
 
+/// A table whose rows name keys of the root that were deleted, or changed otherwise.
+#[derive(Clone, Debug)]
+pub struct Tombstone {
+    /// Its name.
+    pub table: TableName,
+    /// Its key columns; empty: the primary key.
+    pub key: Vec<String>,
+    /// The column that the cursor feed polls.
+    pub cursor: String,
+    /// Which of its columns hold the root's key.
+    pub on: Vec<JoinColumn>,
+    /// A condition in SQL that a row must meet to name a key.
+    pub condition: Option<String>,
+}
+
 /// One pair of equal columns of a join.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JoinColumn {
@@ -158,6 +176,13 @@ pub enum Source {
         order: Vec<OrderColumn>,
         /// The most items of the list.
         limit: Option<usize>,
+    },
+    /// How many different related rows there are.
+    Count {
+        /// The relation, which hangs below the row at hand.
+        relation: RelationId,
+        /// Which of the related rows count.
+        filters: Vec<Filter>,
     },
 }
 

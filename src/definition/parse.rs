@@ -8,6 +8,7 @@ use crate::definition::mapping;
 use crate::definition::name::parse_table;
 use crate::definition::relation::read_relations;
 use crate::definition::section::{Problems, Section};
+use crate::definition::tombstone::read_tombstones;
 use crate::definition::{Definition, OnNan, Root, TableName};
 use crate::error::{Error, Result};
 use crate::suggestion::did_you_mean;
@@ -16,7 +17,7 @@ use crate::suggestion::did_you_mean;
 const VERSION: i128 = 1;
 
 const TOP_FIELDS: &[&str] =
-    &["version", "index", "mapping", "timezone", "on_nan", "root", "relation", "document"];
+    &["version", "index", "mapping", "timezone", "on_nan", "root", "relation", "tombstone", "document"];
 const ROOT_FIELDS: &[&str] = &["table", "key", "cursor", "where"];
 
 /// Reads and checks a definition; `origin` names it in messages and `load_mapping` gives the text of its mapping file.
@@ -69,6 +70,7 @@ fn read(
     let on_nan = read_on_nan(&top, problems);
     let root = read_root(&top, problems);
     let relations = read_relations(&top, &root.table, problems);
+    let tombstones = read_tombstones(&top, &root.table, problems);
 
     let mut reader = DocumentReader::new(&relations, &root.table, problems);
     let document = match top.section("document", "write a [document] section", reader.problems) {
@@ -105,6 +107,7 @@ fn read(
         hash: String::new(),
         root,
         relations,
+        tombstones,
         document,
         timezone,
         on_nan,

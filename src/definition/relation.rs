@@ -117,7 +117,7 @@ fn order<'a>(relations: &[Waiting<'a>], problems: &mut Problems<'_>) -> Vec<Wait
 }
 
 /// Reads an `on`: columns of `table` and what they equal in `nearer`, the table one step nearer to the root.
-fn read_join(
+pub(super) fn read_join(
     section: &Section<'_>,
     table: &TableName,
     nearer: &TableName,
@@ -126,7 +126,14 @@ fn read_join(
     let advice = format!("write on = {{ <column of {table}> = \"<column of {nearer}>\" }}");
     let place = section.place_of("on");
     if !section.has("on") {
-        problems.add(&section.span, &place, format!("a relation needs a join, {advice}"));
+        problems.add(
+            &section.span,
+            &place,
+            format!(
+                "{} needs a join, {advice}",
+                if place.starts_with("tombstone") { "a tombstone" } else { "a relation" }
+            ),
+        );
     }
     let Some(on) = section.section("on", &advice, problems) else { return Vec::new() };
     let mut join = Vec::new();

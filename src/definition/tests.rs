@@ -143,6 +143,8 @@ fn shipped_definitions_are_right_and_find_their_mapping_files() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("definitions");
     let movies = load(&folder.join("movies.toml")).unwrap();
     assert_eq!(movies.hash, built_in().unwrap().hash);
+    let others = ["genres", "persons"].map(|name| load(&folder.join(format!("{name}.toml"))).unwrap());
+    assert_eq!(others.each_ref().map(|other| other.index.as_str()), ["genres", "persons"]);
     let classic = load(&folder.join("movies-classic.toml")).unwrap();
     let fields: Vec<&str> = classic.document.iter().map(|field| field.name.as_str()).collect();
     assert_eq!(
@@ -197,7 +199,7 @@ const CASES: &[(&str, &str, &str)] = &[
     (
         "timezone",
         "zone",
-        "line 4: zone: unknown field, known are version, index, mapping, timezone, on_nan, root, relation, document",
+        "line 4: zone: unknown field, known are version, index, mapping, timezone, on_nan, root, relation, tombstone, document",
     ),
     ("Europe/Moscow", " ", "line 4: timezone: must not be empty"),
     ("index = \"orders\"\n", "", "line 1: index: is missing, write index = \"<alias of the index>\""),
@@ -289,13 +291,13 @@ const CASES: &[(&str, &str, &str)] = &[
     (
         "customer = { one = \"customer\", object = { id = \"id\", name = \"full_name\" } }\n",
         "",
-        "line 14: relation.customer: is not used in the document, use it there in a list or one, or leave it out",
+        "line 14: relation.customer: is not used in the document, use it there in a list, one or count, or leave it out",
     ),
     // The document.
     (
         "number = \"id\"",
         "number = 5",
-        "line 26: document.number: write a column's name, { list = \"<relation>\", … } or { one = \"<relation>\", … }, this is an integer",
+        "line 26: document.number: write a column's name, { list = \"<relation>\", … }, { one = \"<relation>\", … } or { count = \"<relation>\" }, this is an integer",
     ),
     (
         "number = \"id\"",
@@ -317,6 +319,18 @@ const CASES: &[(&str, &str, &str)] = &[
         "list = \"tag\"",
         "one = \"tag\", list = \"tag\"",
         "line 28: document.tags: has both list and one, keep one of them",
+    ),
+    (
+        "list = \"tag\", value = \"name\"",
+        "count = \"tag\", value = \"name\"",
+        "line 28: document.tags.limit: is for list and one, a count makes nothing of the related rows but their number; \
+         line 28: document.tags.order: is for list and one, a count makes nothing of the related rows but their number; \
+         line 28: document.tags.value: is for list and one, a count makes nothing of the related rows but their number",
+    ),
+    (
+        "number = \"id\"",
+        "number = { count = \"tag\", by = \"name\" }",
+        "line 26: document.number.by: unknown field, known are count, where, value, object, order, limit",
     ),
     (
         "tags = { list = \"tag\", value = \"name\"",

@@ -81,6 +81,7 @@ struct TableState {
     is_behind: bool,
     /// Where an unfinished round is to go on, and the checkpoint that it ends with.
     resume: Option<(PollPosition, ServerTime)>,
+    has_warned_of_no_keys: bool,
 }
 
 /// A round under way.
@@ -137,7 +138,7 @@ impl CursorFeed {
             names.into_iter().map(|name| (name, checkpoint.to_string())).collect();
         store.stamp_checkpoints(generation, FEED, &stamps, &encode(&state)?)?;
         for (name, checkpoint) in &stamps {
-            log::info!("{name}: checkpoint {checkpoint}, set before the first row is loaded");
+            log::info!("{generation}: {name}: checkpoint {checkpoint}, set before the first row is loaded");
         }
         Ok(())
     }
@@ -193,6 +194,7 @@ impl CursorFeed {
                 seen: Seen::new(self.limits.seen_max),
                 is_behind: true,
                 resume,
+                has_warned_of_no_keys: false,
             });
         }
         Ok(())
@@ -222,7 +224,8 @@ impl CursorFeed {
         let observation = self.window.observe(&activity, kept);
         if observation.is_blind && !self.was_blind {
             log::warn!(
-                "running transactions cannot be seen: every poll looks back {} s, and what a longer one wrote is found by verify alone (grant pg_monitor to the role, or poll the primary)",
+                "{}: running transactions cannot be seen: every poll looks back {} s, and what a longer one wrote is found by verify alone (grant pg_monitor to the role, or poll the primary)",
+                self.generation,
                 self.limits.lookback.as_secs()
             );
         }
@@ -267,9 +270,15 @@ impl CursorFeed {
                 }
                 let is_new =
                     |row: &PolledRow| !table.seen.contains(row.cursor, row.key.as_str(), &row.row_version);
-                FanOut { rows: rows.into_iter().filter(is_new).collect(), is_last_page, path: 0, after: None }
+                let mut rows: Vec<PolledRow> = rows.into_iter().filter(is_new).collect();
+                let strange_count = source.resolve_named(&mut rows)?;
+                if strange_count > 0 {
+                    self.warn_of_no_keys(round.table, strange_count);
+                }
+                FanOut { rows, is_last_page, path: 0, after: None }
             }
         };
+        let table = &self.tables[round.table];
         let mut keys: Vec<Key> = Vec::new();
         let mut key_count = 0u64;
         if !fan_out.rows.is_empty() {
@@ -318,7 +327,8 @@ impl CursorFeed {
             store.record_page(&self.generation, FEED, &table.name, position.as_deref(), &keys, now)?;
             crate::faults::point("stale_keys_recorded");
             log::info!(
-                "{}: {} changed rows, {key_count} stale keys recorded",
+                "{}: {}: {} changed rows, {key_count} stale keys recorded",
+                self.generation,
                 table.name,
                 fan_out.rows.len()
             );
@@ -332,6 +342,17 @@ impl CursorFeed {
             self.open_table(round);
         }
         Ok(())
+    }
+
+    fn warn_of_no_keys(&mut self, table: usize, count: usize) {
+        let table = &mut self.tables[table];
+        if !std::mem::replace(&mut table.has_warned_of_no_keys, true) {
+            log::warn!(
+                "{}: {}: {count} tombstones name what cannot be a key of the root table; such ones are passed over",
+                self.generation,
+                table.name
+            );
+        }
     }
 
     fn finish_round(&mut self, source: &mut Source, store: &Store, round: &Round, now: i64) -> Result<()> {

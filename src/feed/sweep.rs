@@ -25,7 +25,8 @@ impl CursorFeed {
         for xid in ended {
             for watched in &plan.watched {
                 log::info!(
-                    "{}: one sequential scan, since a transaction ended that was prepared before the first load",
+                    "{}: {}: one sequential scan, since a transaction ended that was prepared before the first load",
+                    self.generation,
                     watched.name
                 );
                 let mut keys: Vec<Key> = Vec::new();
@@ -39,7 +40,7 @@ impl CursorFeed {
                     Ok(())
                 })?;
                 store.record_stale(&self.generation, &keys, 0, now)?;
-                log::info!("{}: {row_count} rows found by the scan", watched.name);
+                log::info!("{}: {}: {row_count} rows found by the scan", self.generation, watched.name);
             }
         }
         Ok(())

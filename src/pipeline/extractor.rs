@@ -80,7 +80,7 @@ impl Rounds {
 impl Extractor<'_> {
     /// Works until shutdown, until caught up (in `once`), or until something is wrong for good.
     pub(super) fn run(self) -> Result<()> {
-        let mut backoff = Backoff::new(self.settings.retry_deadline(self.mode));
+        let mut backoff = Backoff::new(self.settings.retry_deadline(self.mode)).named(&self.definition.index);
         let mut connected: Option<Connected> = None;
         let mut rounds = Rounds {
             next_poll_at: Instant::now(),
@@ -113,15 +113,17 @@ impl Extractor<'_> {
     }
 
     fn connect(&self) -> Result<Connected> {
+        let kept = kept_identity(self.store, &self.definition.index)?;
         let mut source =
             Source::connect(&self.settings.source, self.definition, self.settings.source_limits)?;
-        let server_restarted = match &kept_identity(self.store)? {
+        let server_restarted = match &kept {
             Some(kept) => {
                 source.identity().must_continue(kept)?;
                 if source.identity().is_branched_since(kept) {
                     log::warn!(
-                        "PostgreSQL is on timeline {} now, as after a failover or a restore: if it lost rows on the way, \
-                         `pgsluice resync` takes them out of the index",
+                        "{}: PostgreSQL is on timeline {} now, as after a failover or a restore: if it lost rows on the \
+                         way, `pgsluice resync` takes them out of the index",
+                        self.definition.index,
                         source.identity().timeline
                     );
                 }
@@ -136,12 +138,13 @@ impl Extractor<'_> {
         let mut feed = CursorFeed::load(&source, self.store, self.generation, limits)?;
         if server_restarted {
             log::info!(
-                "PostgreSQL was restarted or failed over: reading begins {} s earlier",
+                "{}: PostgreSQL was restarted or failed over: reading begins {} s earlier",
+                self.definition.index,
                 limits.lookback.as_secs()
             );
             feed.reload(&source, self.store, true)?;
         }
-        keep_identity(self.store, source.identity())?;
+        keep_identity(self.store, &self.definition.index, source.identity())?;
         for warning in &source.plan().warnings {
             log::debug!("{warning}");
         }
@@ -319,7 +322,7 @@ impl Extractor<'_> {
         let is_due = rounds.last_wal_kept.elapsed() >= INTERVAL;
         if is_due {
             rounds.last_wal_kept = Instant::now();
-            keep_identity(self.store, &source.refresh_identity()?)?;
+            keep_identity(self.store, &self.definition.index, &source.refresh_identity()?)?;
         }
         Ok(())
     }

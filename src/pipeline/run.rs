@@ -103,7 +103,7 @@ pub struct Pipeline<'a> {
 impl Pipeline<'_> {
     /// Runs until the end of its mode; a worker that fails for a passing reason ends and restarts the whole pipeline.
     pub fn run(&self) -> Result<()> {
-        let mut backoff = Backoff::new(self.settings.retry_deadline(self.mode));
+        let mut backoff = Backoff::new(self.settings.retry_deadline(self.mode)).named(&self.definition.index);
         let mut grace = MigrationGrace::default();
         loop {
             let applied_before = self.counters.indexed.get() + self.counters.deleted.get();

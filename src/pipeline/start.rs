@@ -60,7 +60,7 @@ pub struct Target {
 impl Start<'_> {
     /// Waits for both servers and decides; for ever in `run`, until the deadline in `once`.
     pub fn prepare(&self) -> Result<Target> {
-        let mut backoff = Backoff::new(self.settings.retry_deadline(self.mode));
+        let mut backoff = Backoff::new(self.settings.retry_deadline(self.mode)).named(&self.definition.index);
         loop {
             match self.try_to_prepare() {
                 Ok(target) => return Ok(target),
@@ -70,11 +70,12 @@ impl Start<'_> {
     }
 
     fn try_to_prepare(&self) -> Result<Target> {
+        let kept = kept_identity(self.store, &self.definition.index)?;
         let mut source =
             Source::connect(&self.settings.source, self.definition, self.settings.source_limits)?;
         let known = self.store.current_generation(&self.definition.index)?;
         if !self.resync {
-            self.must_continue(source.identity(), known.as_ref())?;
+            self.must_continue(source.identity(), kept.as_ref(), known.as_ref())?;
         }
         if self.resync || known.is_none() {
             // Before an index is made for what cannot be loaded.
@@ -109,7 +110,7 @@ impl Start<'_> {
             &self.new_generation(known.as_ref())?,
         )?;
         for notice in &ensured.notices {
-            log::warn!("{notice}");
+            log::warn!("{}: {notice}", self.definition.index);
         }
         if !ensured.created {
             self.settle_mark(&ensured, &mark)?;
@@ -160,9 +161,14 @@ impl Start<'_> {
     }
 
     /// Refuses to go on with a state that belongs to another database or another definition.
-    fn must_continue(&self, identity: &SourceIdentity, known: Option<&GenerationRecord>) -> Result<()> {
-        if let Some(kept) = kept_identity(self.store)? {
-            identity.must_continue(&kept)?;
+    fn must_continue(
+        &self,
+        identity: &SourceIdentity,
+        kept: Option<&SourceIdentity>,
+        known: Option<&GenerationRecord>,
+    ) -> Result<()> {
+        if let Some(kept) = kept {
+            identity.must_continue(kept)?;
         }
         match known {
             Some(known) if known.definition_hash != self.definition.hash => {
@@ -220,7 +226,7 @@ impl Start<'_> {
             may_hold_extras,
             now_micros(),
         )?;
-        keep_identity(self.store, source.identity())?;
+        keep_identity(self.store, &self.definition.index, source.identity())?;
         let place = if ensured.created { "made" } else { "taken over" };
         log::info!(
             "{}: index {} {place}, {} documents in it; a full load begins",

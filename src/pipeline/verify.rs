@@ -30,8 +30,9 @@ pub fn connect_to_verify(
         initial_timestamp: None,
         ..settings.source_limits
     };
+    let kept = kept_identity(store, &definition.index)?;
     let source = Source::connect(&settings.source, definition, limits)?;
-    if let Some(kept) = kept_identity(store)? {
+    if let Some(kept) = kept {
         source.identity().must_continue(&kept)?;
     }
     Ok(source)
@@ -78,7 +79,9 @@ impl Pipeline<'_> {
         match verified {
             Err(error) if error.kind() == Kind::Interrupted => return Ok(()),
             // What `once` was called for is done.
-            Err(error) => log::warn!("{}", error.while_doing("verify").story()),
+            Err(error) => {
+                log::warn!("{}: {}", self.definition.index, error.while_doing("verify").story());
+            }
             Ok(()) => {}
         }
         if self.store.has_due(self.generation, now_micros())? && !self.shutdown.is_requested() {

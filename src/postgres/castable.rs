@@ -92,6 +92,11 @@ impl Source {
     }
 }
 
+/// Whether no row of the root table can have this key, as far as that is known without asking.
+pub(super) fn is_surely_no_key(key: &Key, types: &[&str]) -> bool {
+    verdict(key, types) == Verdict::NotCastable
+}
+
 fn verdict(key: &Key, types: &[&str]) -> Verdict {
     let Some(columns) = key.columns(types.len()) else { return Verdict::NotCastable };
     let mut verdict = Verdict::Castable;

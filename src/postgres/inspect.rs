@@ -3,11 +3,13 @@
 use postgres::types::Type;
 
 use crate::batch::{Batch, BatchNumber, KeyRange, Version, Work};
+use crate::checkpoint::ServerTime;
 use crate::error::Result;
 use crate::finding::{Finding, Level};
 use crate::postgres::activity::forgotten_after;
 use crate::postgres::connect::classify;
 use crate::postgres::sql::{literal, name, table};
+use crate::postgres::watched::Path;
 use crate::postgres::{CursorKind, Source, WatchedTable};
 
 /// The oldest server that the statements are written for.
@@ -15,6 +17,9 @@ const OLDEST_VERSION: i32 = 120_000;
 
 /// Rows are counted up to here: whether there are ten or a million of a kind makes no difference to what is said.
 const COUNT_LIMIT: i64 = 1_000;
+
+/// Tombstones of other types than the key's that are tried.
+const NAMED_LOOKED_AT: usize = 1_000;
 
 /// A row this far ahead of the server's clock is worth a warning; less is the clock of an application server.
 const AHEAD: &str = "interval '5 minutes'";
@@ -84,7 +89,7 @@ impl Source {
         self.read(batch, Version(0))?;
         let plan = std::sync::Arc::clone(&self.plan);
         for watched in &plan.watched {
-            let rows = self.poll_page(watched, crate::checkpoint::ServerTime::MINUS_INFINITY, None, 1)?;
+            let rows = self.poll_page(watched, ServerTime::MINUS_INFINITY, None, 1)?;
             let keys: Vec<_> = rows.into_iter().map(|row| row.key).collect();
             for path in 0..watched.paths.len() {
                 self.fan_out(watched, path, &keys, None, 1, &mut |_| Ok(()))?;
@@ -162,10 +167,35 @@ impl Source {
         findings.extend(self.inspect_cursor_values(watched, &subject)?);
         findings.extend(self.inspect_index(watched, &subject)?);
         findings.extend(self.inspect_subscription(watched, &subject)?);
+        findings.extend(self.inspect_named(watched, &subject)?);
         if findings.is_empty() {
-            findings.push(Finding::new(Level::Good, subject, "is watched by its cursor"));
+            let how = if watched.is_tombstone {
+                "names deleted rows, by its cursor"
+            } else {
+                "is watched by its cursor"
+            };
+            findings.push(Finding::new(Level::Good, subject, how));
         }
         Ok(findings)
+    }
+
+    /// Of another type than the root's key, tombstones may name anything.
+    fn inspect_named(&mut self, watched: &WatchedTable, subject: &str) -> Result<Option<Finding>> {
+        if !watched.paths.iter().any(|path| matches!(path, Path::Named(_))) {
+            return Ok(None);
+        }
+        let mut rows = self.poll_page(watched, ServerTime::MINUS_INFINITY, None, NAMED_LOOKED_AT)?;
+        let row_count = rows.len();
+        let strange_count = self.resolve_named(&mut rows)?;
+        Ok((strange_count > 0).then(|| {
+            let key = self.root_key_description();
+            Finding::new(
+                Level::Warning,
+                subject,
+                format!("{strange_count} of its first {row_count} rows name what cannot be a key of the root table ({key})"),
+            )
+            .cure("they are passed over; a `where` in the tombstone leaves out rows that are about something else")
+        }))
     }
 
     fn inspect_cursor_values(&mut self, watched: &WatchedTable, subject: &str) -> Result<Vec<Finding>> {

@@ -20,6 +20,7 @@ mod source;
 mod sql;
 mod statistics;
 mod tls;
+mod tombstones;
 mod type_form;
 mod watched;
 

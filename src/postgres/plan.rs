@@ -154,6 +154,9 @@ impl<'a> Planner<'a> {
                 self.table(&through.table, &format!("relation.{}.through.table", relation.name));
             }
         }
+        for tombstone in &self.definition.tombstones {
+            self.table(&tombstone.table, "tombstone.table");
+        }
         if !self.problems.is_empty() {
             return None;
         }
@@ -408,6 +411,13 @@ impl<'a> Planner<'a> {
                         }
                     }
                     PlannedSource::List(related)
+                }
+                Source::Count { relation, filters } => {
+                    let nothing = Item::Object(Vec::new());
+                    match self.related(field, *relation, &nothing, filters, root, selects) {
+                        Some(related) => PlannedSource::Count(related),
+                        None => continue,
+                    }
                 }
             };
             let mut label = Vec::new();

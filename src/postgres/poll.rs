@@ -28,6 +28,8 @@ pub struct PolledRow {
     pub row_version: String,
     /// Root keys that stand in the row itself.
     pub direct: Vec<Key>,
+    /// Texts in the row itself that may be root keys, see [`Source::resolve_named`].
+    pub named: Vec<Key>,
 }
 
 /// The last row of a page, after which the next begins.
@@ -230,14 +232,19 @@ impl Source {
             .batch_execute(&declaration)
             .map_err(|error| classify(&error, format!("cannot read {what}")))?;
         let mut row_count = 0;
+        // Texts that may be no keys are judged after the scan: one that cannot be cast would end its transaction.
+        let mut to_resolve = Vec::new();
         loop {
             let mut keys = Vec::new();
             let formats = columns.select.formats();
             let mut direct = Vec::new();
             stream(&mut self.client, &fetch, Parameters::default(), formats, &what, &mut |row| {
-                let row = polled_row(row, &columns, table.cursor_kind);
-                keys.push(row.key);
-                direct.extend(row.direct);
+                let mut row = polled_row(row, &columns, table.cursor_kind);
+                keys.push(row.key.clone());
+                direct.append(&mut row.direct);
+                if !row.named.is_empty() {
+                    to_resolve.push(row);
+                }
                 Ok(true)
             })?;
             if keys.is_empty() {
@@ -252,6 +259,12 @@ impl Source {
             }
         }
         self.commit()?;
+        for rows in to_resolve.chunks_mut(page_size) {
+            self.resolve_named(rows)?;
+            for key in rows.iter_mut().flat_map(|row| row.direct.drain(..)) {
+                record(key)?;
+            }
+        }
         Ok(row_count)
     }
 }
@@ -296,6 +309,7 @@ fn polled_row(row: &Row, columns: &PollColumns, kind: CursorKind) -> PolledRow {
             .map_or_else(|| cursor_text.clone(), |xmin| String::from_utf8_lossy(xmin).into_owned()),
         cursor_text,
         direct: columns.direct.iter().filter_map(|columns| row_key(row, columns)).collect(),
+        named: columns.named.iter().filter_map(|columns| row_key(row, columns)).collect(),
     }
 }
 

@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::postgres::connect::{begin_snapshot_sql, classify, connect};
 use crate::postgres::plan::{SourcePlan, plan};
 use crate::postgres::select::is_readable;
-use crate::postgres::sql::{Parameters, literal};
+use crate::postgres::sql::{Parameters, literal, table};
 use crate::postgres::{SourceIdentity, catalog};
 use crate::settings::SourceSettings;
 
@@ -81,7 +81,14 @@ impl Source {
             // The line break ends a comment at the end of the condition.
             let statement =
                 format!("select 1 from {} as t where ({condition}\n) limit 0", self.plan.root.table);
-            attempts.push((statement, "root.where", "write a condition as it stands behind `where` in SQL"));
+            attempts.push((statement, "root.where", CONDITION_CURE));
+        }
+        for tombstone in &definition.tombstones {
+            if let Some(condition) = &tombstone.condition {
+                let table = table(&tombstone.table);
+                let statement = format!("select 1 from {table} as t where ({condition}\n) limit 0");
+                attempts.push((statement, "tombstone.where", CONDITION_CURE));
+            }
         }
         if let Some(timezone) = &definition.timezone {
             let statement = format!("select now() at time zone {}", literal(timezone));
@@ -196,6 +203,8 @@ impl Source {
         Ok(read)
     }
 }
+
+const CONDITION_CURE: &str = "write a condition as it stands behind `where` in SQL";
 
 /// Refuses, for now, a database without any table: one that was just made and is about to be filled.
 ///

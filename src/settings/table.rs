@@ -82,7 +82,12 @@ pub const SETTINGS: &[Setting] = &[
         "File of certificates that the index server's own is verified by; unset: the system's",
     ),
     plain("ELASTIC_TIMEOUT", "60", "seconds", "How long one request to the index server may take"),
-    plain("DEFINITION", "", "", "Definition file; unset: the built-in movies"),
+    plain(
+        "DEFINITION",
+        "",
+        "",
+        "Definition files, separated by commas (definitions/ has movies, genres and persons); unset: the built-in movies",
+    ),
     plain("STORAGE_SUBDIR", "state", "", "Directory of the state"),
     plain("CHUNK_SIZE", "2000", "rows", "The most root rows of a batch"),
     plain("BATCH_BYTES", "16MiB", "bytes", "The most bytes of the rows of a batch"),

@@ -152,6 +152,10 @@ impl<'a> Builder<'a> {
                     }
                 }
                 PlannedSource::List(related) => self.write_list(out, related, at, &field.label),
+                PlannedSource::Count(related) => {
+                    let count = self.different_rows(related, at);
+                    out.extend_from_slice(count.to_string().as_bytes());
+                }
             }
         }
         out.push(b'}');
@@ -244,6 +248,16 @@ impl<'a> Builder<'a> {
             self.order.sort(&mut chosen, &rows.rows, related, &self.plan.relation_keys[related.relation]);
         }
         chosen
+    }
+
+    /// How many related rows count, each once however often it is reached; all of them where no key tells them apart.
+    fn different_rows(&mut self, related: &PlannedRelation, at: At) -> usize {
+        let mut rows = self.chosen_rows(related, at);
+        if !self.plan.relation_keys[related.relation].is_empty() {
+            // In the order of their key, since nothing else is planned for a count.
+            rows.dedup_by(|later, first| self.have_same_key(related.relation, *first, *later));
+        }
+        rows.len()
     }
 
     fn have_same_key(&self, relation: usize, left: u32, right: u32) -> bool {

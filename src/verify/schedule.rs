@@ -82,7 +82,7 @@ impl<'a> Schedule<'a> {
     /// pipeline to decide what ends the process.
     pub fn keep_verifying(&mut self) {
         let end = self.verifier.end;
-        let mut backoff = Backoff::new(None);
+        let mut backoff = Backoff::new(None).named(self.verifier.generation);
         while !end.is_requested() {
             let wait = match self.turn() {
                 Ok(Turn::Idle) => SLICE,

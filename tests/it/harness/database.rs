@@ -44,7 +44,12 @@ impl Database {
 
     /// Fills it with the movies schema and `film_count` generated films.
     pub fn fill_with_films(&self, film_count: u32) {
-        self.run_sql_file(&project_path("dev/sample.sql"), &[("films", &film_count.to_string())]);
+        self.run_sql_file(&Self::sample(), &[("films", &film_count.to_string())]);
+    }
+
+    /// The script that makes the movies tables with generated films.
+    pub fn sample() -> PathBuf {
+        project_path("dev/sample.sql")
     }
 
     /// A new connection.

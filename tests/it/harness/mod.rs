@@ -15,6 +15,7 @@ mod pooler;
 mod program;
 mod proxy;
 mod settled;
+mod several;
 mod slow;
 mod statements;
 mod things;
@@ -32,6 +33,7 @@ pub use pooler::Pooler;
 pub use program::{Finished, Program, Running};
 pub use proxy::{Deed, Gate, Proxy, actions, dead_node};
 pub use settled::{assert_settled, assert_settled_beside};
+pub use several::Several;
 pub use slow::read_slowly;
 pub use statements::{Statements, action_count};
 pub use things::{
