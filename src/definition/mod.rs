@@ -11,7 +11,9 @@ mod model;
 mod name;
 mod parse;
 mod relation;
+mod repeat;
 mod section;
+mod value;
 
 use std::path::Path;
 
@@ -56,5 +58,7 @@ fn read(path: &Path) -> Result<String> {
         .map_err(|error| Error::wrong(format!("cannot read {}", path.display())).because(error))
 }
 
+#[cfg(test)]
+mod field_tests;
 #[cfg(test)]
 mod tests;

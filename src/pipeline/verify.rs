@@ -96,7 +96,7 @@ impl Pipeline<'_> {
         if self.settings.verify_interval.is_zero() {
             return Ok(());
         }
-        let comparer = Comparer::new(&self.definition.mapping);
+        let comparer = Comparer::of(self.definition);
         let connect = || connect_to_verify(self.settings, self.definition, self.store);
         let verifier = Verifier {
             generation: self.generation,

@@ -300,9 +300,10 @@ impl Source {
         let mut parameters = Parameters::default();
         let key = row_of(&relation.first_columns);
         let statement = format!(
-            "select {} from {} where {}",
+            "select {} from {}{} where {}",
             relation.range_select.sql(),
-            relation.from,
+            relation.first_table,
+            relation.joins,
             range_condition(&plan.root, &key, range, &mut parameters)
         );
         let mut rows = Rows::new(relation.select.formats().len());
@@ -339,18 +340,18 @@ impl Source {
         for (place, (nearer, first)) in relation.nearer.iter().zip(&relation.first_columns).enumerate() {
             parameters.texts(groups.texts[place].clone());
             casts.push(format!("${}::text[]::{}[]", place + 1, nearer.type_name));
-            names.push(format!("k{}", place + 1));
-            pairs.push(format!("{first} = p.k{}", place + 1));
+            // What the definition says in SQL may name a column without its table.
+            names.push(format!("pgsluice_k{}", place + 1));
+            pairs.push(format!("{first} = p.pgsluice_k{}", place + 1));
         }
-        // `from` begins with the first table; the keys stand in front of it.
-        let (first_table, joins) = relation.from.split_once(" join ").unwrap_or((&relation.from, ""));
-        let joins = if joins.is_empty() { String::new() } else { format!(" join {joins}") };
         let statement = format!(
-            "select {} from unnest({}) with ordinality as p({}, n) join {first_table} on {}{joins}",
+            "select {} from unnest({}) with ordinality as p({}, pgsluice_n) join {} on {}{}",
             relation.select.sql(),
             casts.join(", "),
             names.join(", "),
+            relation.first_table,
             pairs.join(" and "),
+            relation.joins,
         );
         let within =
             self.read_related(relation, &relation.select, &statement, parameters, left, &mut |row| {
@@ -496,7 +497,7 @@ pub(super) fn match_keys(
     if let [cast] = casts.as_slice() {
         return (table, vec![format!("{} = any({cast})", root.key_row())]);
     }
-    let names: Vec<String> = (1..=casts.len()).map(|place| format!("k{place}")).collect();
+    let names: Vec<String> = (1..=casts.len()).map(|place| format!("pgsluice_k{place}")).collect();
     let pairs: Vec<String> =
         root.key.iter().zip(&names).map(|(key, name)| format!("{} = k.{name}", key.quoted)).collect();
     let from = format!(

@@ -12,6 +12,7 @@ mod identity;
 mod inspect;
 mod lookup;
 mod plan;
+mod plan_document;
 mod poll;
 mod select;
 mod source;
@@ -20,6 +21,7 @@ mod statistics;
 mod tls;
 mod type_form;
 mod watched;
+mod written;
 
 pub use activity::{Activity, Running};
 pub use identity::SourceIdentity;

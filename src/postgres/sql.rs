@@ -8,6 +8,12 @@ use postgres_protocol::escape::{escape_identifier, escape_literal};
 
 use crate::definition::TableName;
 
+/// The alias of the table whose row is at hand: the root's, or a relation's own.
+pub(super) const ROW: &str = "t";
+
+/// The alias of the link table that led to the row at hand.
+pub(super) const LINK: &str = "through";
+
 /// A column's or alias's name, quoted.
 pub(super) fn name(identifier: &str) -> String {
     escape_identifier(identifier)

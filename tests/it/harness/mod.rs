@@ -9,6 +9,7 @@ mod index;
 mod oracle;
 mod program;
 mod proxy;
+mod shape;
 mod things;
 mod wait;
 
@@ -18,6 +19,7 @@ pub use index::{Alone, Index, Server};
 pub use oracle::{Documents, assert_same, classic_documents, movies_documents};
 pub use program::{Finished, Program, Running};
 pub use proxy::{Deed, Proxy, dead_node};
+pub use shape::Shape;
 pub use things::{things_database, things_documents, things_mapping, things_program};
 pub use wait::wait_until;
 
