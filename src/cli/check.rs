@@ -4,7 +4,9 @@ use serde_json::json;
 
 use crate::cli::{check_mapping, output, target};
 use crate::definition::Definition;
-use crate::elastic::{Client, EnsureRequest, Inspected, MARK_FORMAT, OwnershipMark, Step, decide, inspect};
+use crate::elastic::{
+    Client, EnsureRequest, Inspected, MARK_FORMAT, OwnershipMark, Step, decide, inspect, must_have_pipeline,
+};
 use crate::error::{Error, Result};
 use crate::finding::{Finding, Level};
 use crate::pipeline::kept_identity;
@@ -25,9 +27,8 @@ pub(super) fn check(settings: &Settings, as_json: bool) -> Result<u8> {
             definition.index
         ),
     ));
-    let source = check_source(settings, &definition, &mut report);
-    let identity = source.as_ref().map(|source| source.identity().clone());
-    check_state(settings, &definition, identity.as_ref(), &mut report);
+    let mut source = check_source(settings, &definition, &mut report);
+    check_state(settings, &definition, source.as_mut(), &mut report);
     check_index(settings, &definition, source.as_ref(), &mut report);
     let Report { findings, exit_code } = report;
     let worst = findings.iter().map(|finding| finding.level).max().unwrap_or(Level::Good);
@@ -127,15 +128,16 @@ fn check_source(settings: &Settings, definition: &Definition, report: &mut Repor
 fn check_state(
     settings: &Settings,
     definition: &Definition,
-    identity: Option<&SourceIdentity>,
+    source: Option<&mut Source>,
     report: &mut Report,
 ) {
     let place = settings.storage_dir.display().to_string();
     let subject = format!("state {place}");
     let checked = Store::open_read_only(&settings.storage_dir).and_then(|store| {
         let Some(store) = store else { return Ok("is made by the first run") };
-        if let (Some(identity), Some(kept)) = (identity, kept_identity(&store)?) {
-            identity.must_continue(&kept)?;
+        if let (Some(source), Some(kept)) = (source, kept_identity(&store)?) {
+            // Read after the state's, which a pipeline beside us moves on.
+            source.refresh_identity()?.must_continue(&kept)?;
         }
         match store.current_generation(&definition.index)? {
             Some(known) if known.definition_hash != definition.hash => {
@@ -167,6 +169,17 @@ fn look_at_index(
     let identity = source.map(Source::identity);
     let client = Client::new(&settings.elastic)?;
     let mut findings = vec![Finding::new(Level::Good, "index server", client.server_info()?.to_string())];
+    if let Some(pipeline) = &definition.pipeline {
+        must_have_pipeline(&client, pipeline)?;
+        findings.push(
+            Finding::new(
+                Level::Warning,
+                "definition",
+                format!("documents go through the ingest pipeline {pipeline}: verify compares the fields that are sent, and those only"),
+            )
+            .cure("let it add fields alone: a field that it changes or removes makes every document different"),
+        );
+    }
     let inspected = inspect(&client, &definition.index)?;
     let mark = OwnershipMark {
         format: MARK_FORMAT,

@@ -295,7 +295,7 @@ pub(super) fn unused_relations(
         }
         let span = top.get("relation").and_then(|all| all.get_ref().get(relation.name.as_str()));
         let span = span.map_or(0..0, Spanned::span);
-        let problem = "is not used in the document, use it there in a list or one, or leave it out";
+        let problem = "is not used in the document, use it there in a list, one or inline, or leave it out";
         problems.add(&span, &format!("relation.{}", relation.name), problem);
     }
 }

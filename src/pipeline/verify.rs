@@ -30,8 +30,10 @@ pub fn connect_to_verify(
         initial_timestamp: None,
         ..settings.source_limits
     };
+    // Before the source's: a pipeline beside us moves it on, and its log must not seem to have gone back.
+    let kept = kept_identity(store)?;
     let source = Source::connect(&settings.source, definition, limits)?;
-    if let Some(kept) = kept_identity(store)? {
+    if let Some(kept) = kept {
         source.identity().must_continue(&kept)?;
     }
     Ok(source)

@@ -25,6 +25,7 @@ mod odd_tables;
 mod outages;
 mod refusals;
 mod restarts;
+mod routing;
 mod servers;
 mod shapes;
 mod shapes_fields;

@@ -43,7 +43,8 @@ const FILMS_DEFINITION: &str = r#"
     on = { id = "person_id" }
     [document]
     type = { constant = "movie" }
-    tags = { constant = ["a", 1, { deep = true, at = 2024-05-06 }] }
+    tags = { constant = ["a", "b"] }
+    more = { constant = { deep = true, at = 2024-05-06, list = [1, 2.5] } }
     title = { sql = "lower(title)" }
     deep = { sql = "data->'a'->>'b'" }
     label = { sql = "concat_ws('/', t.title, year, n + k1) -- with a comment" }
@@ -80,7 +81,8 @@ fn films_query() -> String {
     let odd = people("t.id", "t.id % 2 = 1 and p.n > 0", "t.id");
     format!(
         "select f.id::text, (json_build_object(
-            'type', 'movie', 'tags', '[\"a\", 1, {{\"deep\": true, \"at\": \"2024-05-06\"}}]'::json,
+            'type', 'movie', 'tags', '[\"a\", \"b\"]'::json,
+            'more', '{{\"deep\": true, \"at\": \"2024-05-06\", \"list\": [1, 2.5]}}'::json,
             'title', lower(f.title), 'deep', f.data->'a'->>'b',
             'label', concat_ws('/', f.title, f.year, f.n + f.k1), 'decade', f.year / 10 * 10,
             'place', case when f.year is not null and nullif(f.n, 0) is not null
