@@ -116,6 +116,7 @@ pub(super) fn plan(definition: &Definition, catalog: &Catalog, written: &Written
     let planned = planner.plan();
     let Planner { mut problems, warnings, conditions, .. } = planner;
     problems.extend(written.problems().iter().cloned());
+    let (problems, warnings) = (as_written(problems), as_written(warnings));
     match planned {
         Some(mut planned) if problems.is_empty() => {
             planned.warnings = warnings;
@@ -125,6 +126,22 @@ pub(super) fn plan(definition: &Definition, catalog: &Catalog, written: &Written
         _ => Err(Error::wrong(format!("the definition does not fit the database: {}", problems.join("; ")))
             .hint("correct the definition or the database, then run `pgsluice check`")),
     }
+}
+
+/// What is said of a relation that repeats itself is said once, of the relation as it is written.
+fn as_written(texts: Vec<String>) -> Vec<String> {
+    let mut said: Vec<String> = Vec::new();
+    for mut text in texts {
+        while let Some(start) = text.find(" (level ")
+            && let Some(length) = text[start..].find(')')
+        {
+            text.replace_range(start..=start + length, "");
+        }
+        if !said.contains(&text) {
+            said.push(text);
+        }
+    }
+    said
 }
 
 pub(super) struct Planner<'a> {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Index, Shape, unique, wait_until};
+use crate::harness::{Index, Server, Shape, unique, wait_until};
 
 const TENANTS: &str = "
     create table doc (tenant text, id int, body text, n text, modified timestamptz not null default now(),
@@ -96,9 +96,11 @@ fn a_routed_document_whose_id_would_be_a_hash_is_refused() {
 
 #[test]
 fn an_ingest_pipeline_adds_to_documents_and_verify_knows_it() {
+    // The Elasticsearch of the tests may come without the processors.
     let pipeline = unique("enrich");
     let definition = DEFINITION.replace("_routing = \"tenant\"\n", "");
-    let shape = Shape::unloaded("ingest", TENANTS, &format!("{definition}\n"), MAPPING, QUERY);
+    let shape =
+        Shape::unloaded_on(Server::OpenSearch, "ingest", TENANTS, &format!("{definition}\n"), MAPPING, QUERY);
     let path = format!("{}/shape.toml", shape.program.folder().display());
     let with_pipeline = std::fs::read_to_string(&path).unwrap().replacen(
         "[root]",

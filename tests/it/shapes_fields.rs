@@ -60,6 +60,9 @@ const FILMS_DEFINITION: &str = r#"
     others = { list = "person", where = { through.role = { ne = "actor" } }, object = { id = "id", name = "name" } }
     odd = { list = "person", where = "t.id % 2 = 1 and through.n > 0", value = "id" }"#;
 
+/// Members of every kind are taken.
+const UNMAPPED: &str = r#"{ "mappings": { "dynamic": false } }"#;
+
 /// What the lists hold of `part` and `person`.
 fn people(value: &str, condition: &str, order: &str) -> String {
     format!(
@@ -101,7 +104,7 @@ fn films_query() -> String {
 
 #[test]
 fn fields_of_every_kind_and_conditions_of_every_kind() {
-    let shape = Shape::new("fields", FILMS, FILMS_DEFINITION, &films_query());
+    let shape = Shape::with_mapping("fields", FILMS, FILMS_DEFINITION, UNMAPPED, &films_query());
     shape
         .after("update film set title = 'RAN', data = data || '{\"new\": 1}', modified = now() where id = 1");
     shape.after("update studio set lon = 139.7, open = true, country = 'JP', modified = now() where id = 2");
@@ -118,8 +121,7 @@ fn fields_of_every_kind_and_conditions_of_every_kind() {
 
 #[test]
 fn sql_that_postgresql_does_not_take_is_refused_with_its_place() {
-    let shape =
-        Shape::unloaded("wrong_sql", FILMS, FILMS_DEFINITION, r#"{ "mappings": { "dynamic": true } }"#, "");
+    let shape = Shape::unloaded("wrong_sql", FILMS, FILMS_DEFINITION, UNMAPPED, "");
     for (from, to, texts) in [
         (
             "lower(title)",

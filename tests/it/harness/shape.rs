@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::oracle::{assert_same, differences, documents};
-use super::{Database, Index, Program, Running};
+use super::{Database, Index, Program, Running, Server};
 
 /// Tables, a definition of them, and an index that is filled by it.
 ///
@@ -34,9 +34,21 @@ impl Shape {
 
     /// The same before anything is tried.
     pub fn unloaded(label: &str, tables: &str, definition: &str, mapping: &str, query: &str) -> Self {
+        Self::unloaded_on(Server::Elasticsearch, label, tables, definition, mapping, query)
+    }
+
+    /// The same on one of the two servers.
+    pub fn unloaded_on(
+        server: Server,
+        label: &str,
+        tables: &str,
+        definition: &str,
+        mapping: &str,
+        query: &str,
+    ) -> Self {
         let database = Database::new(label);
         database.execute(tables);
-        let index = Index::new(label);
+        let index = Index::on(server, label);
         let mut program = Program::new(&database, &index);
         // Small batches, so that ranges end everywhere.
         program.set("DEFINITION", "shape.toml").set("CHUNK_SIZE", "2");
