@@ -185,7 +185,7 @@ const CASES: &[(&str, &str, &str)] = &[
     (
         "object = { name = \"name\", home",
         "object = { title = \"name\", home",
-        "line 24: document.author.object.title: the field title stands in line 22 already: inline puts both into one object",
+        "line 24: document.author.object.title: the field title stands in line 23 already: inline puts both into one object",
     ),
     (
         "name = \"name\", home",
