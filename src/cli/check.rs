@@ -4,7 +4,9 @@ use serde_json::json;
 
 use crate::cli::{check_mapping, exit_code, output, target};
 use crate::definition::Definition;
-use crate::elastic::{Client, EnsureRequest, Inspected, MARK_FORMAT, OwnershipMark, Step, decide, inspect};
+use crate::elastic::{
+    Client, EnsureRequest, Inspected, MARK_FORMAT, OwnershipMark, Step, decide, inspect, must_have_pipeline,
+};
 use crate::error::{Error, Result};
 use crate::finding::{Finding, Level};
 use crate::pipeline::kept_identity;
@@ -205,6 +207,17 @@ fn look_at_index(
     let identity = source.map(Source::identity);
     let client = Client::new(&settings.elastic)?;
     let mut findings = vec![Finding::new(Level::Good, "index server", client.server_info()?.to_string())];
+    if let Some(pipeline) = &definition.pipeline {
+        must_have_pipeline(&client, pipeline)?;
+        findings.push(
+            Finding::new(
+                Level::Warning,
+                "definition",
+                format!("documents go through the ingest pipeline {pipeline}: verify compares the fields that are sent, and those only"),
+            )
+            .cure("let it add fields alone: a field that it changes or removes makes every document different"),
+        );
+    }
     let inspected = inspect(&client, &definition.index)?;
     let mark = OwnershipMark {
         format: MARK_FORMAT,

@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::batch::{Batch, BatchNumber, KeyRange, Version, Work};
 use crate::cli::{exit_code, layout, output, target};
 use crate::definition::Definition;
-use crate::document::{ActionKind, RenderedBatch};
+use crate::document::{Action, ActionKind, DocumentAddress, RenderedBatch};
 use crate::elastic::{Client, Inspected, get_documents, inspect};
 use crate::error::{Error, Result};
 use crate::key::Key;
@@ -89,8 +89,7 @@ fn must_be_possible(source: &mut Source, definition: &Definition, keys: &[Key]) 
 }
 
 fn show_differences(client: &Client, index: &str, rendered: &RenderedBatch) -> Result<u8> {
-    let ids: Vec<String> =
-        rendered.actions.iter().map(|action| action.key.document_id().into_owned()).collect();
+    let ids: Vec<DocumentAddress> = rendered.actions.iter().map(Action::address).collect();
     // Before the first load everything is missing.
     let found = match inspect(client, index)? {
         Inspected::Missing => ids.iter().map(|_| None).collect(),

@@ -112,7 +112,7 @@ fn verify_definition(shared: &Shared<'_>, definition: &Definition) -> Result<(u8
         // What has changed since the last run is no difference: it is worked off first.
         command.run_pipeline()?;
     }
-    let comparer = Comparer::new(&definition.mapping);
+    let comparer = Comparer::of(definition);
     let connect = || connect_to_verify(&pipeline_settings, definition, store);
     let settle = || command.settle();
     let verifier = Verifier {

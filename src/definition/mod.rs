@@ -11,8 +11,10 @@ mod model;
 mod name;
 mod parse;
 mod relation;
+mod repeat;
 mod section;
 mod tombstone;
+mod value;
 
 use std::path::Path;
 
@@ -62,5 +64,7 @@ fn read(path: &Path) -> Result<String> {
         .map_err(|error| Error::wrong(format!("cannot read {}", path.display())).because(error))
 }
 
+#[cfg(test)]
+mod field_tests;
 #[cfg(test)]
 mod tests;

@@ -45,6 +45,10 @@ pub struct Definition {
     pub timezone: Option<String>,
     /// What becomes of a value that JSON cannot hold.
     pub on_nan: OnNan,
+    /// The columns of the root's key that the routing of a document is made of; empty: its `_id` routes it.
+    pub routing: Vec<String>,
+    /// The ingest pipeline of the index server that documents go through.
+    pub pipeline: Option<String>,
 }
 
 /// What becomes of a NaN or an infinity of a number or time.
@@ -102,6 +106,8 @@ pub struct Relation {
     pub through: Option<Through>,
     /// How its columns equal those of the table one step nearer to the root: the link table if there is one.
     pub on: Vec<JoinColumn>,
+    /// A condition in SQL that a row must meet to count anywhere in the document.
+    pub condition: Option<String>,
 }
 
 /// A link table.
@@ -153,8 +159,36 @@ pub struct Field {
 /// Where a field's value comes from.
 #[derive(Clone, Debug)]
 pub enum Source {
-    /// A column of the row at hand (the root's, or the row of the relation whose object this is in).
-    Column(ColumnReference),
+    /// A value of the row at hand (the root's, or the row of the relation whose object this is in).
+    Value(Expression),
+    /// The same in every document.
+    Constant(serde_json::Value),
+    /// The fields of the object of the one related row stand here in place of this field, whose own name is not sent;
+    /// without a row they are null, and lists among them empty.
+    Inline {
+        /// The relation, which hangs below the row at hand.
+        relation: RelationId,
+        /// The fields.
+        fields: Vec<Field>,
+        /// Which of the related rows count.
+        filters: Vec<Filter>,
+    },
+    /// The members of a JSON object stand here in place of this field, whose own name is not sent.
+    Flatten(Expression),
+    /// A point on the map; null where either part is.
+    Geo {
+        /// Degrees to the north.
+        lat: Expression,
+        /// Degrees to the east.
+        lon: Expression,
+    },
+    /// The field by which the index server knows parents and children of one index.
+    Join {
+        /// Which kind of document this is.
+        name: JoinName,
+        /// The `_id` of the parent; none for a kind that has none.
+        parent: Option<Expression>,
+    },
     /// The one related row; null where there is none.
     One {
         /// The relation, which hangs below the row at hand.
@@ -189,10 +223,28 @@ pub enum Source {
 /// What is made of a related row.
 #[derive(Clone, Debug)]
 pub enum Item {
-    /// One column's value.
-    Value(ColumnReference),
+    /// One value.
+    Value(Expression),
     /// An object.
     Object(Vec<Field>),
+}
+
+/// A value of the row at hand.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Expression {
+    /// A column's.
+    Column(ColumnReference),
+    /// What PostgreSQL makes of the row by this SQL, in which the row is `t`, and the link table's row `through`.
+    Sql(String),
+}
+
+/// The kind of a document in a join field.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum JoinName {
+    /// The same for all.
+    Constant(String),
+    /// As the row says.
+    Of(Expression),
 }
 
 /// A column of the row at hand or of the link table that led to it.
@@ -204,29 +256,76 @@ pub struct ColumnReference {
     pub column: String,
 }
 
-/// A condition on a related row; all of a list's filters must hold.
+/// A condition on a related row; all of a field's filters must hold.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Filter {
-    /// The column compared.
-    pub column: ColumnReference,
-    /// What it must equal.
-    pub test: FilterTest,
+pub enum Filter {
+    /// A column compared with values.
+    Column {
+        /// The column.
+        column: ColumnReference,
+        /// What must hold for it.
+        test: FilterTest,
+    },
+    /// A condition in SQL, in which the row is `t`, and the link table's row `through`.
+    Sql(String),
 }
 
-/// What a filter's column is compared with; values are in PostgreSQL's text form and take the column's type.
+/// What must hold for a filter's column; values are in PostgreSQL's text form and take the column's type.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum FilterTest {
     /// Equal to one of these (one for plain equality).
     OneOf(Vec<String>),
+    /// NULL, or equal to none of these.
+    NoneOf(Vec<String>),
+    /// Less or greater than this.
+    Compared(Comparison, String),
     /// Is null (`true`) or is not null (`false`).
     IsNull(bool),
 }
 
-/// One column of a list's order.
+/// How two values stand to one another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Comparison {
+    /// `gt`.
+    Greater,
+    /// `gte`.
+    GreaterOrEqual,
+    /// `lt`.
+    Less,
+    /// `lte`.
+    LessOrEqual,
+}
+
+impl Comparison {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Greater, Self::GreaterOrEqual, Self::Less, Self::LessOrEqual];
+
+    /// Its name in a definition.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Greater => "gt",
+            Self::GreaterOrEqual => "gte",
+            Self::Less => "lt",
+            Self::LessOrEqual => "lte",
+        }
+    }
+
+    /// Its operator in SQL.
+    pub fn operator(self) -> &'static str {
+        match self {
+            Self::Greater => ">",
+            Self::GreaterOrEqual => ">=",
+            Self::Less => "<",
+            Self::LessOrEqual => "<=",
+        }
+    }
+}
+
+/// One part of a list's order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OrderColumn {
-    /// The column.
-    pub column: ColumnReference,
+    /// What is compared.
+    pub expression: Expression,
     /// Largest first.
     pub descending: bool,
 }

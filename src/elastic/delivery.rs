@@ -9,7 +9,7 @@ use std::time::Duration;
 use ureq::http::Method;
 
 use crate::backoff::Backoff;
-use crate::document::{ActionKind, RenderedBatch};
+use crate::document::{ActionKind, DocumentAddress, RenderedBatch};
 use crate::elastic::bulk::{Piece, cut};
 use crate::elastic::client::{Client, Request, RequestBody, path_segment};
 use crate::elastic::delivered::{Delivered, Progress};
@@ -33,6 +33,8 @@ pub struct DeliverySettings {
     pub client: Client,
     /// The generation's private write alias.
     pub write_alias: String,
+    /// The ingest pipeline that documents go through.
+    pub pipeline: Option<String>,
     /// The most bytes of one request's body; a larger action goes alone.
     pub bulk_bytes: usize,
     /// How long to try again in a row; for ever if not given.
@@ -68,10 +70,14 @@ impl Delivery {
     pub fn new(settings: DeliverySettings) -> Self {
         // What the filter leaves is all that is read: of an action that worked, `{"index":{"status":200}}`.
         // Neither server filters the answer of a request that failed as a whole.
-        let bulk_path = format!(
+        let mut bulk_path = format!(
             "/{}/_bulk?require_alias=true&filter_path=items.*.status,items.*.error",
             path_segment(&settings.write_alias)
         );
+        if let Some(pipeline) = &settings.pipeline {
+            bulk_path.push_str("&pipeline=");
+            bulk_path.push_str(&path_segment(pipeline));
+        }
         Self {
             bulk_path,
             attempt: format!("cannot write to {}", settings.write_alias),
@@ -359,10 +365,8 @@ impl Delivery {
         if unnamed.is_empty() {
             return;
         }
-        let ids: Vec<String> = unnamed
-            .iter()
-            .map(|position| progress.batch.actions[*position].key.document_id().into_owned())
-            .collect();
+        let ids: Vec<DocumentAddress> =
+            unnamed.iter().map(|position| progress.batch.actions[*position].address()).collect();
         match get_versions(&self.settings.client, &self.settings.write_alias, &ids) {
             Ok(versions) => {
                 let slots = progress.superseded.iter_mut().filter(|(_, found)| found.is_none());

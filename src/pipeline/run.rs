@@ -160,6 +160,7 @@ impl Pipeline<'_> {
             delivery: Delivery::new(DeliverySettings {
                 client: self.client.clone(),
                 write_alias: self.write_alias.to_owned(),
+                pipeline: self.definition.pipeline.clone(),
                 bulk_bytes: self.settings.bulk_bytes,
                 retry_deadline: self.settings.retry_deadline(self.mode),
                 refusal_limit: self.settings.dead_letter_stop,

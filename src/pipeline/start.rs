@@ -11,7 +11,7 @@ use crate::clock::now_micros;
 use crate::definition::Definition;
 use crate::elastic::{
     Client, EnsureRequest, Ensured, MARK_FORMAT, OwnershipMark, ensure_generation, generation_name,
-    put_mapping_additions, put_mark,
+    must_have_pipeline, put_mapping_additions, put_mark,
 };
 use crate::error::{Error, Result};
 use crate::pipeline::identity::{keep_identity, kept_identity};
@@ -92,6 +92,9 @@ impl Start<'_> {
         }
         // What is no index server, or too old a one, may answer requests in ways that look like a passing trouble.
         self.client.server_info()?;
+        if let Some(pipeline) = &self.definition.pipeline {
+            must_have_pipeline(self.client, pipeline)?;
+        }
         let mark = OwnershipMark {
             format: MARK_FORMAT,
             definition_hash: self.definition.hash.clone(),

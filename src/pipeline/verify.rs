@@ -30,6 +30,7 @@ pub fn connect_to_verify(
         initial_timestamp: None,
         ..settings.source_limits
     };
+    // Before the source's: a pipeline beside us moves it on, and its log must not seem to have gone back.
     let kept = kept_identity(store, &definition.index)?;
     let source = Source::connect(&settings.source, definition, limits)?;
     if let Some(kept) = kept {
@@ -99,7 +100,7 @@ impl Pipeline<'_> {
         if self.settings.verify_interval.is_zero() {
             return Ok(());
         }
-        let comparer = Comparer::new(&self.definition.mapping);
+        let comparer = Comparer::of(self.definition);
         let connect = || connect_to_verify(self.settings, self.definition, self.store);
         let verifier = Verifier {
             generation: self.generation,

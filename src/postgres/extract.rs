@@ -323,9 +323,10 @@ impl Source {
         let mut parameters = Parameters::default();
         let key = row_of(&relation.first_columns);
         let statement = format!(
-            "select {} from {} where {}",
+            "select {} from {}{} where {}",
             relation.range_select.sql(),
-            relation.from,
+            relation.first_table,
+            relation.joins,
             range_condition(&plan.root, &key, range, &mut parameters)
         );
         let mut rows = Rows::new(relation.select.formats().len());
@@ -361,16 +362,16 @@ impl Source {
         for (place, (nearer, first)) in relation.nearer.iter().zip(&relation.first_columns).enumerate() {
             parameters.texts(groups.texts[place].clone());
             types.push(nearer.type_name.as_str());
-            pairs.push(format!("{first} = p.k{}", place + 1));
+            // What the definition says in SQL may name a column without its table.
+            pairs.push(format!("{first} = p.pgsluice_k{}", place + 1));
         }
-        // `from` begins with the first table; the keys stand in front of it.
-        let (first_table, joins) = relation.from.split_once(" join ").unwrap_or((&relation.from, ""));
-        let joins = if joins.is_empty() { String::new() } else { format!(" join {joins}") };
         let statement = format!(
-            "select {} from {} join {first_table} on {}{joins}",
+            "select {} from {} join {} on {}{}",
             relation.select.sql(),
-            rows_of_texts(&types, "p", "k", true),
+            rows_of_texts(&types, "p", "pgsluice_k", true),
+            relation.first_table,
             pairs.join(" and "),
+            relation.joins,
         );
         let within =
             self.read_related(relation, &relation.select, &statement, parameters, left, &mut |row| {
@@ -521,10 +522,13 @@ pub(super) fn match_keys(
         .key
         .iter()
         .enumerate()
-        .map(|(place, key)| format!("{} = k.k{}", key.quoted, place + 1))
+        .map(|(place, key)| format!("{} = k.pgsluice_k{}", key.quoted, place + 1))
         .collect();
-    let from =
-        format!("{} join {table} on {}", rows_of_texts(&key_types, "k", "k", false), pairs.join(" and "));
+    let from = format!(
+        "{} join {table} on {}",
+        rows_of_texts(&key_types, "k", "pgsluice_k", false),
+        pairs.join(" and ")
+    );
     (from, Vec::new())
 }
 

@@ -12,6 +12,7 @@ mod identity;
 mod inspect;
 mod lookup;
 mod plan;
+mod plan_document;
 mod poll;
 mod repeats;
 mod select;
@@ -23,6 +24,7 @@ mod tls;
 mod tombstones;
 mod type_form;
 mod watched;
+mod written;
 
 pub use activity::{Activity, Running, forgotten_after};
 pub use identity::SourceIdentity;

@@ -4,20 +4,18 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::cell::CellFormat;
-use crate::definition::{
-    ColumnReference, Definition, Field, Filter, FilterTest, Item, JoinColumn, OnNan, Relation, RelationId,
-    Source, TableName,
-};
+use crate::definition::{Definition, Filter, JoinColumn, OnNan, Relation, RelationId, TableName};
 use crate::error::{Error, Kind, Result};
-use crate::plan::{DocumentPlan, PlannedColumn, PlannedField, PlannedItem, PlannedRelation, PlannedSource};
+use crate::plan::{DocumentPlan, PlannedColumn};
 use crate::postgres::catalog::{Catalog, Column, Table};
+use crate::postgres::plan_document::SelectLists;
 use crate::postgres::select::{
-    CursorKind, GROUP_NUMBER, SelectList, are_equal_by_bytes, cursor_kind, for_document, for_key,
-    for_key_expression,
+    CursorKind, GROUP_NUMBER, SelectList, are_equal_by_bytes, cursor_kind, for_key, for_key_expression,
 };
 use crate::postgres::shape::{Shape, UsedColumns};
-use crate::postgres::sql::{literal, name, row_of, table};
+use crate::postgres::sql::{LINK, ROW, name, row_of, table};
 use crate::postgres::watched::{WatchedTable, watched_tables};
+use crate::postgres::written::{WrittenCondition, WrittenForms};
 
 /// Everything that is read from PostgreSQL for one definition.
 #[derive(Debug)]
@@ -34,6 +32,8 @@ pub struct SourcePlan {
     pub warnings: Vec<String>,
     /// What the columns that it uses are like.
     pub shape: Shape,
+    /// The conditions of filters, for a trial.
+    pub(super) conditions: Vec<WrittenCondition>,
 }
 
 /// A key column of the root.
@@ -81,8 +81,10 @@ pub struct RelationPlan {
     pub nearer: Vec<NearerColumn>,
     /// What is selected; the first columns say to which nearer row a row belongs.
     pub select: SelectList,
-    /// The first table, quoted, with its alias, and the joins behind it.
-    pub from: String,
+    /// The first table, quoted, with its alias.
+    pub first_table: String,
+    /// The joins behind it; empty if there is none.
+    pub joins: String,
     /// The columns of the first table that equal `nearer`, with alias, in its order.
     pub first_columns: Vec<String>,
     /// Whether a range of root keys can be given to it directly, since `nearer` is the root's key in its order and
@@ -104,20 +106,25 @@ pub struct NearerColumn {
 }
 
 /// Makes the plan; everything that is wrong with the definition's tables and columns is said at once.
-pub(super) fn plan(definition: &Definition, catalog: &Catalog) -> Result<SourcePlan> {
+pub(super) fn plan(definition: &Definition, catalog: &Catalog, written: &WrittenForms) -> Result<SourcePlan> {
     let mut planner = Planner {
         definition,
         catalog,
+        written,
         problems: Vec::new(),
         warnings: Vec::new(),
         filters: HashMap::new(),
+        conditions: Vec::new(),
         used: UsedColumns::default(),
     };
     let planned = planner.plan();
-    let Planner { problems, warnings, used, .. } = planner;
+    let Planner { mut problems, warnings, conditions, used, .. } = planner;
+    problems.extend(written.problems().iter().cloned());
+    let (problems, warnings) = (as_written(problems), as_written(warnings));
     match planned {
         Some(mut planned) if problems.is_empty() => {
             planned.warnings = warnings;
+            planned.conditions = conditions;
             planned.shape = used.into_shape();
             Ok(planned)
         }
@@ -129,20 +136,35 @@ pub(super) fn plan(definition: &Definition, catalog: &Catalog) -> Result<SourceP
     }
 }
 
+/// What is said of a relation that repeats itself is said once, of the relation as it is written.
+fn as_written(texts: Vec<String>) -> Vec<String> {
+    let mut said: Vec<String> = Vec::new();
+    for mut text in texts {
+        while let Some(start) = text.find(" (level ")
+            && let Some(length) = text[start..].find(')')
+        {
+            text.replace_range(start..=start + length, "");
+        }
+        if !said.contains(&text) {
+            said.push(text);
+        }
+    }
+    said
+}
+
 pub(super) struct Planner<'a> {
     pub(super) definition: &'a Definition,
     pub(super) catalog: &'a Catalog,
     pub(super) problems: Vec<String>,
     pub(super) warnings: Vec<String>,
+    /// The forms of the values that the definition has PostgreSQL compute.
+    pub(super) written: &'a WrittenForms,
     /// The position of each relation's boolean column for a set of filters.
-    filters: HashMap<(usize, Vec<Filter>), usize>,
+    pub(super) filters: HashMap<(usize, Vec<Filter>), usize>,
+    /// What filters say in SQL: place, relation, condition.
+    pub(super) conditions: Vec<WrittenCondition>,
     used: UsedColumns,
 }
-
-/// The alias of a relation's own table and of its link table.
-const CHILD: &str = "c";
-const LINK: &str = "l";
-const ROOT: &str = "t";
 
 impl<'a> Planner<'a> {
     fn plan(&mut self) -> Option<SourcePlan> {
@@ -163,7 +185,7 @@ impl<'a> Planner<'a> {
         let key = self.key_columns(&root_definition.table, root_table, &root_definition.key, "root.key")?;
         let mut selects: Vec<SelectList> = vec![SelectList::default(); self.definition.relations.len()];
         let mut root_select = SelectList::default();
-        let root_key = key.iter().map(|key| root_select.add(for_key(ROOT, &key.column))).collect();
+        let root_key = key.iter().map(|key| root_select.add(for_key(ROW, &key.column))).collect();
 
         // What each relation needs of the table nearer to the root comes before its own columns.
         let mut relations = Vec::new();
@@ -179,8 +201,8 @@ impl<'a> Planner<'a> {
                     continue;
                 };
                 let (alias, select) = match relation.below {
-                    None => (ROOT, &mut root_select),
-                    Some(RelationId(below)) => (CHILD, &mut selects[below]),
+                    None => (ROW, &mut root_select),
+                    Some(RelationId(below)) => (ROW, &mut selects[below]),
                 };
                 nearer.push(NearerColumn {
                     column: select.add(for_key(alias, &column)),
@@ -191,7 +213,7 @@ impl<'a> Planner<'a> {
             selects[position].add((GROUP_NUMBER.to_owned(), CellFormat::Int8));
             let (first_alias, first_table) = match &relation.through {
                 Some(through) => (LINK, &through.table),
-                None => (CHILD, &relation.table),
+                None => (ROW, &relation.table),
             };
             let mut first_columns = Vec::new();
             for join in hop {
@@ -200,18 +222,16 @@ impl<'a> Planner<'a> {
                     first_columns.push(format!("{first_alias}.{}", name(&join.column)));
                 }
             }
-            let mut from = format!("{} as {first_alias}", table(first_table));
-            if relation.through.is_some() {
-                from.push_str(&format!(
-                    " join {} as {CHILD} on {}",
-                    table(&relation.table),
-                    self.join_to_link(relation)
-                ));
-            }
+            let joins = match &relation.through {
+                Some(_) => {
+                    format!(" join {} as {ROW} on {}", table(&relation.table), self.join_to_link(relation))
+                }
+                None => String::new(),
+            };
             let own =
                 self.row_key(&relation.table, &relation.key, &format!("relation.{}.key", relation.name));
             relation_keys
-                .push(own.iter().map(|column| selects[position].add(for_key(CHILD, column))).collect());
+                .push(own.iter().map(|column| selects[position].add(for_key(ROW, column))).collect());
             relations.push(RelationPlan {
                 name: relation.name.clone(),
                 table: relation.table.clone(),
@@ -221,11 +241,14 @@ impl<'a> Planner<'a> {
                 select: SelectList::default(),
                 range_select: SelectList::default(),
                 range_key: Vec::new(),
-                from,
+                first_table: format!("{} as {first_alias}", table(first_table)),
+                joins,
                 first_columns,
             });
         }
-        let fields = self.fields(&self.definition.document, None, &mut root_select, &mut selects);
+        let mut lists = SelectLists { root: &mut root_select, relations: &mut selects };
+        let fields = self.document(&mut lists);
+        let routing = self.routing(&key);
         for (relation, select) in relations.iter_mut().zip(selects) {
             relation.range_select = select.without_group_number();
             relation.select = select;
@@ -247,6 +270,7 @@ impl<'a> Planner<'a> {
                 key: root_key,
                 fields,
                 relation_keys,
+                routing,
                 refuses_nan: self.definition.on_nan == OnNan::Refuse,
             }),
             root: RootPlan {
@@ -265,12 +289,29 @@ impl<'a> Planner<'a> {
             watched,
             warnings: Vec::new(),
             shape: Shape::default(),
+            conditions: Vec::new(),
         })
+    }
+
+    /// Where in the key the columns of the routing are.
+    fn routing(&mut self, key: &[KeyColumn]) -> Vec<usize> {
+        let mut positions = Vec::new();
+        for routing in &self.definition.routing {
+            match key.iter().position(|key| key.column.name == *routing) {
+                Some(position) => positions.push(position),
+                None => self.problems.push(format!(
+                    "document._routing: {routing} is no column of the key of {}: of a row that is gone nothing but its \
+                     key is known, and its document must be found nevertheless",
+                    self.definition.root.table
+                )),
+            }
+        }
+        positions
     }
 
     fn root_cursor(&self, root: &Table) -> Option<(String, CursorKind)> {
         let column = root.column(self.definition.root.cursor.as_ref()?)?;
-        Some((format!("{ROOT}.{}", name(&column.name)), cursor_kind(column)?))
+        Some((format!("{ROW}.{}", name(&column.name)), cursor_kind(column)?))
     }
 
     /// The table that a relation's first join column pair leads to.
@@ -289,7 +330,7 @@ impl<'a> Planner<'a> {
             for join in &relation.on {
                 self.column(&relation.table, &join.column, &place);
                 self.column(&through.table, &join.nearer, &place);
-                pairs.push(format!("{CHILD}.{} = {LINK}.{}", name(&join.column), name(&join.nearer)));
+                pairs.push(format!("{ROW}.{} = {LINK}.{}", name(&join.column), name(&join.nearer)));
             }
         }
         pairs.join(" and ")
@@ -361,7 +402,7 @@ impl<'a> Planner<'a> {
         Some(
             columns?
                 .into_iter()
-                .map(|column| KeyColumn { quoted: format!("{ROOT}.{}", name(&column.name)), column })
+                .map(|column| KeyColumn { quoted: format!("{ROW}.{}", name(&column.name)), column })
                 .collect(),
         )
     }
@@ -375,151 +416,6 @@ impl<'a> Planner<'a> {
             (stated, _, _) => stated.to_vec(),
         };
         names.iter().filter_map(|column| self.column(table, column, place)).collect()
-    }
-
-    fn fields(
-        &mut self,
-        fields: &[Field],
-        at: Option<usize>,
-        root: &mut SelectList,
-        selects: &mut [SelectList],
-    ) -> Vec<PlannedField> {
-        let mut planned = Vec::new();
-        for field in fields {
-            let source = match &field.source {
-                Source::Column(reference) => match self.select(reference, at, root, selects, &field.name) {
-                    Some(column) => PlannedSource::Cell(column),
-                    None => continue,
-                },
-                Source::One { relation, item, filters } => {
-                    match self.related(field, *relation, item, filters, root, selects) {
-                        Some(related) => PlannedSource::One(related),
-                        None => continue,
-                    }
-                }
-                Source::List { relation, item, filters, order, limit } => {
-                    let Some(mut related) = self.related(field, *relation, item, filters, root, selects)
-                    else {
-                        continue;
-                    };
-                    related.limit = *limit;
-                    for column in order {
-                        if let Some(planned) =
-                            self.select(&column.column, Some(relation.0), root, selects, &field.name)
-                        {
-                            related.order.push((planned, column.descending));
-                        }
-                    }
-                    PlannedSource::List(related)
-                }
-                Source::Count { relation, filters } => {
-                    let nothing = Item::Object(Vec::new());
-                    match self.related(field, *relation, &nothing, filters, root, selects) {
-                        Some(related) => PlannedSource::Count(related),
-                        None => continue,
-                    }
-                }
-            };
-            let mut label = Vec::new();
-            crate::cell::write_json_string(&mut label, &field.name);
-            label.push(b':');
-            planned.push(PlannedField { label, source });
-        }
-        planned
-    }
-
-    fn related(
-        &mut self,
-        field: &Field,
-        RelationId(relation): RelationId,
-        item: &Item,
-        filters: &[Filter],
-        root: &mut SelectList,
-        selects: &mut [SelectList],
-    ) -> Option<PlannedRelation> {
-        let filter =
-            if filters.is_empty() { None } else { self.filter(relation, filters, selects, &field.name) };
-        let item = match item {
-            Item::Value(reference) => {
-                PlannedItem::Value(self.select(reference, Some(relation), root, selects, &field.name)?)
-            }
-            Item::Object(fields) => PlannedItem::Object(self.fields(fields, Some(relation), root, selects)),
-        };
-        Some(PlannedRelation { relation, filter, order: Vec::new(), limit: None, item })
-    }
-
-    /// Selects a column of the row at hand, or of the link table that led to it.
-    fn select(
-        &mut self,
-        reference: &ColumnReference,
-        at: Option<usize>,
-        root: &mut SelectList,
-        selects: &mut [SelectList],
-        field: &str,
-    ) -> Option<PlannedColumn> {
-        let (alias, table) = self.owner(reference, at, field)?;
-        let column = self.column(&table, &reference.column, &format!("document.{field}"))?;
-        let selected = for_document(alias, &column);
-        Some(match at {
-            None => root.add(selected),
-            Some(relation) => selects[relation].add(selected),
-        })
-    }
-
-    fn owner(
-        &mut self,
-        reference: &ColumnReference,
-        at: Option<usize>,
-        field: &str,
-    ) -> Option<(&'static str, TableName)> {
-        match (at, reference.through) {
-            (None, false) => Some((ROOT, self.definition.root.table.clone())),
-            (Some(relation), false) => Some((CHILD, self.definition.relations[relation].table.clone())),
-            (Some(relation), true) if self.definition.relations[relation].through.is_some() => {
-                self.definition.relations[relation]
-                    .through
-                    .as_ref()
-                    .map(|through| (LINK, through.table.clone()))
-            }
-            _ => {
-                self.problems.push(format!(
-                    "document.{field}: through.{} names a link table, and there is none here",
-                    reference.column
-                ));
-                None
-            }
-        }
-    }
-
-    /// Selects whether a row meets all filters, decided by PostgreSQL with the column's own type.
-    fn filter(
-        &mut self,
-        relation: usize,
-        filters: &[Filter],
-        selects: &mut [SelectList],
-        field: &str,
-    ) -> Option<usize> {
-        if let Some(known) = self.filters.get(&(relation, filters.to_vec())) {
-            return Some(*known);
-        }
-        let mut conditions = Vec::new();
-        for filter in filters {
-            let (alias, table) = self.owner(&filter.column, Some(relation), field)?;
-            self.column(&table, &filter.column.column, &format!("document.{field}.where"))?;
-            let column = format!("{alias}.{}", name(&filter.column.column));
-            conditions.push(match &filter.test {
-                FilterTest::IsNull(true) => format!("{column} is null"),
-                FilterTest::IsNull(false) => format!("{column} is not null"),
-                FilterTest::OneOf(values) => {
-                    let values: Vec<String> = values.iter().map(|value| literal(value)).collect();
-                    format!("{column} in ({})", values.join(", "))
-                }
-            });
-        }
-        let position =
-            selects[relation].add((format!("({})", conditions.join(" and ")), CellFormat::Bool)).position;
-        self.filters.insert((relation, filters.to_vec()), position);
-        Some(position)
     }
 }
 

@@ -193,7 +193,7 @@ pub(super) fn is_readable(format: CellFormat, found: u32) -> bool {
 }
 
 /// The number of the group of keys that a related row belongs to, as the statement gives it.
-pub(super) const GROUP_NUMBER: &str = "p.n";
+pub(super) const GROUP_NUMBER: &str = "p.pgsluice_n";
 
 /// The columns of a query; the same expression is selected once.
 #[derive(Clone, Debug, Default)]

@@ -14,6 +14,7 @@ use crate::postgres::connect::{begin_snapshot_sql, classify, connect};
 use crate::postgres::plan::{SourcePlan, plan};
 use crate::postgres::select::is_readable;
 use crate::postgres::sql::{Parameters, literal, table};
+use crate::postgres::written::{WrittenForms, try_conditions};
 use crate::postgres::{SourceIdentity, catalog};
 use crate::settings::SourceSettings;
 
@@ -65,15 +66,16 @@ impl Source {
         if catalog.is_empty() {
             must_have_tables(&mut client)?;
         }
-        let plan = Arc::new(plan(definition, &catalog)?);
         let begin_snapshot = begin_snapshot_sql(limits.statement_timeout);
+        let written = WrittenForms::read(&mut client, &begin_snapshot, definition, &catalog)?;
+        let plan = Arc::new(plan(definition, &catalog, &written)?);
         let mut source =
             Self { client, plan, limits, identity, timezone, begin_snapshot, row_limit: limits.chunk_size };
         source.try_written_sql(definition)?;
         Ok(source)
     }
 
-    /// Lets the server judge what the definition says in its words: the root's condition and the time zone. In a
+    /// Lets the server judge what the definition says in its words: conditions and the time zone. In a
     /// statement of ours, its message would not say whose mistake it is.
     fn try_written_sql(&mut self, definition: &Definition) -> Result<()> {
         let mut attempts = Vec::new();
@@ -109,7 +111,8 @@ impl Source {
             })?;
             self.commit()?;
         }
-        Ok(())
+        let plan = Arc::clone(&self.plan);
+        try_conditions(&mut self.client, &self.begin_snapshot, definition, &plan.conditions)
     }
 
     /// What the statements and documents are made by.

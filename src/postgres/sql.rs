@@ -8,6 +8,12 @@ use postgres_protocol::escape::{escape_identifier, escape_literal};
 
 use crate::definition::TableName;
 
+/// The alias of the table whose row is at hand: the root's, or a relation's own.
+pub(super) const ROW: &str = "t";
+
+/// The alias of the link table that led to the row at hand.
+pub(super) const LINK: &str = "through";
+
 /// A column's or alias's name, quoted.
 pub(super) fn name(identifier: &str) -> String {
     escape_identifier(identifier)
@@ -75,12 +81,12 @@ const PLAIN_TYPES: [&str; 14] = [
 
 /// The texts in the parameters `$1`, `$2` …, cast to these types, as rows that stand behind `from`.
 ///
-/// Its columns are `prefix` and their place from 1 on, then, if it is numbered, `n`, which counts the rows.
+/// Its columns are `prefix` and their place from 1 on, then, if it is numbered, `pgsluice_n`, which counts the rows.
 pub(super) fn rows_of_texts(types: &[&str], alias: &str, prefix: &str, is_numbered: bool) -> String {
     let mut columns: Vec<String> = (1..=types.len()).map(|place| format!("{prefix}{place}")).collect();
     let ordinality = if is_numbered { " with ordinality" } else { "" };
     let is_plain = types.iter().all(|type_name| PLAIN_TYPES.contains(type_name));
-    let number = is_numbered.then(|| "n".to_owned());
+    let number = is_numbered.then(|| "pgsluice_n".to_owned());
     if is_plain {
         let casts: Vec<String> = types
             .iter()
@@ -114,7 +120,7 @@ mod tests {
     fn a_type_that_unnest_cannot_take_apart_is_cast_row_by_row() {
         assert_eq!(
             rows_of_texts(&["uuid", "integer"], "p", "k", true),
-            "unnest($1::text[]::uuid[], $2::text[]::integer[]) with ordinality as p(k1, k2, n)"
+            "unnest($1::text[]::uuid[], $2::text[]::integer[]) with ordinality as p(k1, k2, pgsluice_n)"
         );
         assert_eq!(
             rows_of_texts(&["pair", "integer[]"], "r", "r", false),

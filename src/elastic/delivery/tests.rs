@@ -24,6 +24,7 @@ fn delivery(server: &Scripted) -> Delivery {
     Delivery::new(DeliverySettings {
         client,
         write_alias: "movies-1-write".to_owned(),
+        pipeline: None,
         bulk_bytes: 1 << 20,
         retry_deadline: Some(Duration::from_secs(30)),
         refusal_limit: 3,

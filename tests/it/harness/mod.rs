@@ -16,6 +16,7 @@ mod program;
 mod proxy;
 mod settled;
 mod several;
+mod shape;
 mod slow;
 mod statements;
 mod things;
@@ -34,6 +35,7 @@ pub use program::{Finished, Program, Running};
 pub use proxy::{Deed, Gate, Proxy, actions, dead_node};
 pub use settled::{assert_settled, assert_settled_beside};
 pub use several::Several;
+pub use shape::Shape;
 pub use slow::read_slowly;
 pub use statements::{Statements, action_count};
 pub use things::{
