@@ -18,6 +18,22 @@ impl Counter {
     }
 }
 
+/// A number that rises and falls.
+#[derive(Debug, Default)]
+pub struct Gauge(AtomicU64);
+
+impl Gauge {
+    /// Sets the present value.
+    pub fn set(&self, value: u64) {
+        self.0.store(value, Ordering::Relaxed);
+    }
+
+    /// The present value.
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 /// Counters of one run of the pipeline.
 #[derive(Debug, Default)]
 pub struct Counters {
@@ -31,8 +47,12 @@ pub struct Counters {
     pub refused: Counter,
     /// Actions that met a higher version and were recorded stale again.
     pub superseded: Counter,
-    /// Items sent more than once.
+    /// How often actions were sent again.
     pub retried: Counter,
+    /// How often bulk bodies were made smaller because the index had too much to do.
+    pub slowdowns: Counter,
+    /// The most bytes of a bulk body at present; zero before the first.
+    pub body_max_bytes: Gauge,
     /// Bulk requests sent.
     pub requests: Counter,
     /// Bytes of bulk bodies sent.
@@ -54,6 +74,8 @@ impl Counters {
             refused,
             superseded,
             retried,
+            slowdowns,
+            body_max_bytes,
             requests,
             bytes,
             polls,
@@ -66,6 +88,8 @@ impl Counters {
             "refused": refused.get(),
             "superseded": superseded.get(),
             "retried": retried.get(),
+            "slowdowns": slowdowns.get(),
+            "body_max_bytes": body_max_bytes.get(),
             "requests": requests.get(),
             "bytes": bytes.get(),
             "polls": polls.get(),

@@ -10,6 +10,7 @@ use crate::cli::verify_status::VerifyStatus;
 use crate::cli::{output, target};
 use crate::elastic::{Client, document_count};
 use crate::error::Result;
+use crate::feed::{CursorFeed, ForgottenSession};
 use crate::pipeline::now_micros;
 use crate::settings::{ElasticSettings, Settings};
 use crate::store::{Run, Status, Store};
@@ -38,6 +39,7 @@ pub(super) fn status(settings: &Settings, as_json: bool) -> Result<u8> {
     let name = generation.as_ref().map(|generation| generation.name.as_str());
     let state = store.status(name.unwrap_or_default())?;
     let verify = VerifyStatus::read(&store, name.unwrap_or_default())?;
+    let forgotten = CursorFeed::forgotten_session(&store, name.unwrap_or_default())?;
     let runs = store.last_runs(SHOWN_RUNS)?;
     let documents = match name {
         Some(name) => {
@@ -50,6 +52,7 @@ pub(super) fn status(settings: &Settings, as_json: bool) -> Result<u8> {
         generation: name,
         state,
         verify,
+        forgotten,
         runs,
         documents,
         now: now_micros(),
@@ -72,6 +75,7 @@ struct Report<'a> {
     generation: Option<&'a str>,
     state: Status,
     verify: VerifyStatus,
+    forgotten: Option<ForgottenSession>,
     runs: Vec<Run>,
     documents: Result<u64>,
     now: i64,
@@ -112,6 +116,12 @@ impl Report<'_> {
                     lag.map_or(String::new(), |lag| format!(", {lag:.1} s ago"))
                 ))?;
             }
+        }
+        if let Some(ForgottenSession { pid, since }) = &self.forgotten {
+            let age = self.lag_seconds(since).unwrap_or_default();
+            output::line(&format!(
+                "  the session with pid {pid} has been idle in a transaction for {age:.0} s"
+            ))?;
         }
         for line in self.verify.lines() {
             output::line(&line)?;
@@ -182,6 +192,11 @@ impl Report<'_> {
                     "lag_seconds": self.lag_seconds(&checkpoint.last_modified),
                 })).collect::<Vec<_>>(),
             })).collect::<Vec<_>>(),
+            "forgotten_session": self.forgotten.as_ref().map(|session| json!({
+                "pid": session.pid,
+                "since": session.since,
+                "age_seconds": self.lag_seconds(&session.since),
+            })),
             "runs": self.runs.iter().map(|run| json!({
                 "command": run.command,
                 "started_at": instant(run.started_at),

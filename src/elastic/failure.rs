@@ -149,6 +149,19 @@ pub(crate) fn is_passing(status: u16, error_type: &str) -> bool {
         )
 }
 
+/// Whether a status and the cause given with it say that the server has too much to do, so that it should be asked for
+/// less. A block is no load, though Elasticsearch answers 429 for a full disk; nor is a shard that is away.
+pub(crate) fn is_overload(status: u16, cause: Option<&Cause>) -> bool {
+    let error_type = cause.map_or("", |cause| cause.error_type.as_str());
+    matches!(status, 429 | 503)
+        && !matches!(
+            error_type,
+            "cluster_block_exception"
+                | "unavailable_shards_exception"
+                | "no_shard_available_action_exception"
+        )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -177,6 +190,22 @@ mod tests {
                 None => assert_eq!(error.hint_text(), None),
             }
         }
+    }
+
+    #[test]
+    fn load_is_told_from_what_is_blocked_or_away() {
+        for (status, error_type, expected) in [
+            (429, "es_rejected_execution_exception", true),
+            (429, "circuit_breaking_exception", true),
+            (503, "", true),
+            (429, "cluster_block_exception", false),
+            (503, "unavailable_shards_exception", false),
+            (502, "", false),
+            (200, "", false),
+        ] {
+            assert_eq!(is_overload(status, Some(&cause(error_type))), expected, "{status} {error_type}");
+        }
+        assert!(is_overload(503, None));
     }
 
     #[test]

@@ -20,6 +20,8 @@ mod inspection;
 mod judge;
 mod mapping;
 mod node;
+mod pace;
+mod refusals;
 mod response;
 #[cfg(test)]
 mod scripted;

@@ -300,7 +300,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn of(field: Value, form: &Form) -> Verdict {
+    fn of(field: &Value, form: &Form) -> Verdict {
         let field = field.as_object().unwrap();
         verdict(field["type"].as_str().unwrap(), field, form, false)
     }
@@ -341,23 +341,23 @@ mod tests {
             range(Form::Date),
             range(Form::Timestamptz),
         ] {
-            assert_eq!(of(form.proposed_field(), &form), Fits, "{form:?}");
+            assert_eq!(of(&form.proposed_field(), &form), Fits, "{form:?}");
         }
     }
 
     #[test]
     fn a_text_may_be_a_number_and_a_date_never_is() {
-        assert!(is_doubtful(&of(json!({ "type": "float" }), &Form::Text)));
+        assert!(is_doubtful(&of(&json!({ "type": "float" }), &Form::Text)));
         for kind in ["long", "float", "boolean", "ip", "integer_range", "object", "geo_point", "dense_vector"]
         {
-            assert_eq!(of(json!({ "type": kind }), &Form::Timestamptz), Refused, "{kind}");
+            assert_eq!(of(&json!({ "type": kind }), &Form::Timestamptz), Refused, "{kind}");
         }
         for kind in ["date", "long", "double", "ip", "object", "boolean"] {
-            assert_eq!(of(json!({ "type": kind }), &Form::Uuid), Refused, "{kind}");
+            assert_eq!(of(&json!({ "type": kind }), &Form::Uuid), Refused, "{kind}");
         }
-        assert_eq!(of(json!({ "type": "double" }), &Form::Boolean), Refused);
-        assert_eq!(of(json!({ "type": "boolean" }), &Form::Integer(32)), Refused);
-        assert_eq!(of(json!({ "type": "keyword" }), &Form::Hstore), Refused);
+        assert_eq!(of(&json!({ "type": "double" }), &Form::Boolean), Refused);
+        assert_eq!(of(&json!({ "type": "boolean" }), &Form::Integer(32)), Refused);
+        assert_eq!(of(&json!({ "type": "keyword" }), &Form::Hstore), Refused);
     }
 
     #[test]
@@ -371,33 +371,33 @@ mod tests {
             ("integer", Form::Integer(64)),
             ("long", Form::Numeric { limit: Some((20, 0)) }),
         ] {
-            assert!(is_doubtful(&of(json!({ "type": kind }), &form)), "{kind} {form:?}");
+            assert!(is_doubtful(&of(&json!({ "type": kind }), &form)), "{kind} {form:?}");
         }
-        assert_eq!(of(json!({ "type": "double" }), &Form::Integer(32)), Fits);
-        assert_eq!(of(json!({ "type": "float" }), &Form::Float(64)), Fits);
+        assert_eq!(of(&json!({ "type": "double" }), &Form::Integer(32)), Fits);
+        assert_eq!(of(&json!({ "type": "float" }), &Form::Float(64)), Fits);
     }
 
     #[test]
     fn the_format_of_a_date_field_is_read() {
         let with = |format: &str| json!({ "type": "date", "format": format });
-        assert_eq!(of(with("epoch_second||strict_date_optional_time"), &Form::Timestamptz), Fits);
-        assert_eq!(of(with("yyyy-MM-dd"), &Form::Date), Fits);
-        assert_eq!(of(with("yyyy-MM-dd||epoch_millis"), &Form::Timestamp), Refused);
-        assert_eq!(of(with("epoch_millis"), &Form::Date), Refused);
-        assert!(is_doubtful(&of(with("yyyy-MM-dd HH:mm:ss"), &Form::Timestamp)));
-        assert_eq!(of(json!({ "type": "date" }), &Form::Time), Refused);
-        assert!(is_doubtful(&of(with("HH:mm:ss"), &Form::Time)));
+        assert_eq!(of(&with("epoch_second||strict_date_optional_time"), &Form::Timestamptz), Fits);
+        assert_eq!(of(&with("yyyy-MM-dd"), &Form::Date), Fits);
+        assert_eq!(of(&with("yyyy-MM-dd||epoch_millis"), &Form::Timestamp), Refused);
+        assert_eq!(of(&with("epoch_millis"), &Form::Date), Refused);
+        assert!(is_doubtful(&of(&with("yyyy-MM-dd HH:mm:ss"), &Form::Timestamp)));
+        assert_eq!(of(&json!({ "type": "date" }), &Form::Time), Refused);
+        assert!(is_doubtful(&of(&with("HH:mm:ss"), &Form::Time)));
     }
 
     #[test]
     fn ranges_need_a_range_field_of_their_kind() {
         let range = |bound: Form| Form::Range(Box::new(bound));
-        assert_eq!(of(json!({ "type": "date_range" }), &range(Form::Integer(32))), Refused);
-        assert_eq!(of(json!({ "type": "double_range" }), &range(Form::Integer(32))), Fits);
-        assert!(is_doubtful(&of(json!({ "type": "integer_range" }), &range(Form::Integer(64)))));
-        assert_eq!(of(json!({ "type": "integer_range" }), &Form::Integer(32)), Refused);
+        assert_eq!(of(&json!({ "type": "date_range" }), &range(Form::Integer(32))), Refused);
+        assert_eq!(of(&json!({ "type": "double_range" }), &range(Form::Integer(32))), Fits);
+        assert!(is_doubtful(&of(&json!({ "type": "integer_range" }), &range(Form::Integer(64)))));
+        assert_eq!(of(&json!({ "type": "integer_range" }), &Form::Integer(32)), Refused);
         assert_eq!(
-            of(json!({ "type": "dense_vector", "dims": 4 }), &Form::Vector { dimensions: Some(3) }),
+            of(&json!({ "type": "dense_vector", "dims": 4 }), &Form::Vector { dimensions: Some(3) }),
             Refused
         );
     }

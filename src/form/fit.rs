@@ -235,7 +235,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn found(mapping: Value, fields: &[(&str, Part)]) -> Vec<(String, Grade, String)> {
+    fn found(mapping: &Value, fields: &[(&str, Part)]) -> Vec<(String, Grade, String)> {
         let fields: Vec<_> = fields.iter().map(|(name, part)| ((*name).to_owned(), part.clone())).collect();
         misfits(mapping.as_object().unwrap(), &fields)
             .into_iter()
@@ -258,7 +258,7 @@ mod tests {
             Part::Object(vec![("id".to_owned(), value(Form::Uuid)), ("age".to_owned(), value(Form::Date))]);
         let tags = Part::List(Box::new(value(Form::Text)));
         let found = found(
-            mapping,
+            &mapping,
             &[("people", Part::List(Box::new(person.clone()))), ("tags", tags), ("address", person)],
         );
         let summary: Vec<(&str, Grade)> =
@@ -281,7 +281,7 @@ mod tests {
         let mapping = json!({ "dynamic": "strict", "properties": {
             "pair": { "properties": { "a": { "type": "text" } } },
         }});
-        assert_eq!(found(mapping, &[("pair", value(pair))])[0].0, "pair.b");
+        assert_eq!(found(&mapping, &[("pair", value(pair))])[0].0, "pair.b");
     }
 
     #[test]
@@ -290,13 +290,13 @@ mod tests {
             "a": { "type": "object", "enabled": false },
             "b": { "type": "ip", "ignore_malformed": true },
         }});
-        assert_eq!(found(mapping, &[("a", value(Form::Json)), ("b", value(Form::Ip))]), []);
+        assert_eq!(found(&mapping, &[("a", value(Form::Json)), ("b", value(Form::Ip))]), []);
     }
 
     #[test]
     fn an_unknown_type_is_noted() {
         let odd = Form::Plain { unknown: Some("isbn".into()) };
-        let found = found(json!({}), &[("code", value(odd))]);
+        let found = found(&json!({}), &[("code", value(odd))]);
         assert_eq!(found[0].1, Grade::Note);
         assert!(found[0].2.contains("isbn"));
     }

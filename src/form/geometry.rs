@@ -29,7 +29,7 @@ pub(super) fn write(kind: Geometric, text: &[u8], out: &mut Vec<u8>) -> Option<b
         points = vec![[left, bottom], [right, bottom], [right, top], [left, top]];
     }
     // A ring ends where it began.
-    if depth == 2 && points.first() != points.last() || depth == 2 && points.len() == 1 {
+    if depth == 2 && (points.first() != points.last() || points.len() == 1) {
         points.extend(points.first().copied());
     }
     out.extend_from_slice(format!("{{\"type\":\"{name}\",\"coordinates\":").as_bytes());

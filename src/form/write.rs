@@ -59,9 +59,12 @@ impl Writer<'_> {
                 self.out.extend_from_slice(STANDARD.encode(bytes_of_hex(text)?).as_bytes());
                 self.out.push(b'"');
             }
-            // PostGIS writes GeoJSON itself: see `postgres::select`.
-            Form::Json | Form::Jsonb | Form::Vector { .. } | Form::Geometry(_) => {
-                write_on_one_line(self.out, text);
+            Form::Json | Form::Jsonb => write_on_one_line(self.out, text),
+            // PostGIS writes GeoJSON itself (see `postgres::select`), even of coordinates that JSON has no number for.
+            Form::Vector { .. } | Form::Geometry(_) => {
+                let is_json = serde_json::from_slice::<serde::de::IgnoredAny>(text).is_ok();
+                self.is_whole &= is_json;
+                self.raw(if is_json { text } else { NULL });
             }
             Form::Hstore => self.hstore(&mut Literal::new(text))?,
             Form::NumberList => self.number_list(text),
@@ -395,6 +398,7 @@ mod tests {
         assert_eq!(whole(&Form::Timetz, "03:04:05+02"), r#""03:04:05+02:00""#);
         assert_eq!(whole(&Form::Timetz, "03:04:05.6-05:30"), r#""03:04:05.6-05:30""#);
         assert_eq!(whole(&Form::Vector { dimensions: None }, "[1,2.5,1e-05]"), "[1,2.5,1e-05]");
+        assert_eq!(json(&Form::Vector { dimensions: None }, "[NaN,1]"), ("null".to_owned(), false));
         assert_eq!(json(&Form::Date, "infinity"), ("null".to_owned(), false));
         assert_eq!(whole(&Form::Date, "5874897-12-31"), r#""+5874897-12-31""#);
         assert_eq!(whole(&Form::Date, "4713-11-24 BC"), r#""-4712-11-24""#);

@@ -18,6 +18,7 @@ use crate::metrics::Counters;
 use crate::pipeline::identity::{keep_identity, kept_identity};
 use crate::pipeline::progress::Progress;
 use crate::pipeline::run::{Mode, PipelineSettings};
+use crate::pipeline::start::must_keep_key_order;
 use crate::plan::ExtractedBatch;
 use crate::postgres::Source;
 use crate::shutdown::Shutdown;
@@ -128,6 +129,7 @@ impl Extractor<'_> {
             }
             None => false,
         };
+        must_keep_key_order(self.store, self.generation, &source)?;
         note_first_activity(&mut source, self.store, self.definition, self.generation)?;
         let limits = self.feed_limits();
         CursorFeed::stamp(&mut source, self.store, self.generation, &limits)?;
@@ -219,12 +221,13 @@ impl Extractor<'_> {
         let keys_first = rounds.took_range;
         for attempt in [keys_first, !keys_first] {
             let batch = if attempt {
-                self.store.take(self.generation, self.settings.source_limits.chunk_size, now_micros())?
+                self.store.take(self.generation, source.row_limit(), now_micros())?
             } else {
                 self.next_range(source)?
             };
             if batch.is_some() {
                 rounds.took_range = !attempt;
+                crate::faults::point("batch_taken");
                 return Ok(batch);
             }
         }
@@ -240,7 +243,7 @@ impl Extractor<'_> {
             return Ok(Some(batch));
         }
         if !load.reached_end {
-            let high = source.cut_range(load.frontier.as_ref(), self.settings.source_limits.chunk_size)?;
+            let high = source.cut_range(load.frontier.as_ref(), source.row_limit())?;
             return self.store.take_range(self.generation, high, now_micros()).map(Some);
         }
         if self.store.full_load_is_complete(self.generation)? {
@@ -278,7 +281,10 @@ impl Extractor<'_> {
     /// Puts a batch on the channel, or keeps it for the next turn; true when there is no one to take it.
     fn hand_over(&self, batch: ExtractedBatch, rounds: &mut Rounds) -> Result<bool> {
         match self.sender.send_timeout(batch, SLICE) {
-            Ok(()) => Ok(false),
+            Ok(()) => {
+                self.shutdown.took_in_hand();
+                Ok(false)
+            }
             Err(SendTimeoutError::Timeout(batch)) => {
                 rounds.waiting = Some(batch);
                 Ok(false)

@@ -119,7 +119,7 @@ impl Start<'_> {
         }
         let is_known = known.as_ref().is_some_and(|known| known.name == ensured.generation);
         if self.resync || !is_known {
-            self.begin_full_load(&ensured, source.identity())?;
+            self.begin_full_load(&ensured, &source)?;
         }
         log::info!("{}: writing to {}", self.definition.index, ensured.generation);
         let is_loading = self.store.full_load(&ensured.generation)?.is_some_and(|load| !load.finished);
@@ -204,13 +204,14 @@ impl Start<'_> {
         Ok(())
     }
 
-    fn begin_full_load(&self, ensured: &Ensured, identity: &SourceIdentity) -> Result<()> {
+    fn begin_full_load(&self, ensured: &Ensured, source: &Source) -> Result<()> {
         let may_hold_extras = ensured.document_count > 0;
         let initial = self.settings.source_limits.initial_timestamp;
         self.store.set_meta(
             &initial_timestamp_place(&ensured.generation),
             &initial.map_or_else(String::new, |micros| micros.to_string()),
         )?;
+        self.store.set_meta(&key_order_place(&ensured.generation), &source.plan().root.key_order())?;
         self.store.begin_generation(
             &GenerationRecord {
                 name: ensured.generation.clone(),
@@ -222,7 +223,7 @@ impl Start<'_> {
             may_hold_extras,
             now_micros(),
         )?;
-        keep_identity(self.store, identity)?;
+        keep_identity(self.store, source.identity())?;
         let place = if ensured.created { "made" } else { "taken over" };
         log::info!(
             "{}: index {} {place}, {} documents in it; a full load begins",
@@ -250,6 +251,24 @@ pub fn kept_initial_timestamp(store: &Store, generation: &str) -> Result<Option<
 
 fn initial_timestamp_place(generation: &str) -> String {
     format!("initial_timestamp/{generation}")
+}
+
+/// Refuses to go on with a full load whose ranges are in the order of another type of key.
+pub(super) fn must_keep_key_order(store: &Store, generation: &str, source: &Source) -> Result<()> {
+    let Some(load) = store.full_load(generation)?.filter(|load| !load.finished) else { return Ok(()) };
+    let Some(kept) = store.meta(&key_order_place(generation))? else { return Ok(()) };
+    if load.frontier.is_none() || kept == source.plan().root.key_order() {
+        return Ok(());
+    }
+    Err(Error::wrong(format!(
+        "the type or collation of the key of {} was changed while a full load was under way, which goes by its order",
+        source.plan().root.name
+    ))
+    .hint("run `pgsluice resync` to begin the load again"))
+}
+
+fn key_order_place(generation: &str) -> String {
+    format!("key_order/{generation}")
 }
 
 fn definition_changed(attempt: &str) -> Error {

@@ -9,6 +9,7 @@ use crate::definition::{Definition, TableName};
 use crate::error::Result;
 use crate::form::Form;
 use crate::postgres::connect::classify;
+use crate::postgres::shape::SHAPE;
 use crate::postgres::type_form::TypeForms;
 
 /// A column as the catalogue describes it.
@@ -24,6 +25,8 @@ pub(super) struct Column {
     pub not_null: bool,
     /// Whether equal values have equal bytes as far as the collation decides it.
     pub deterministic: bool,
+    /// What changes when the column does: see [`SHAPE`].
+    pub shape: String,
     /// What its values become in a document.
     pub form: &'static Form,
 }
@@ -104,7 +107,8 @@ fn describe(client: &mut Client, table: &TableName) -> Result<Option<Table>> {
     let kind: String = row.get(1);
     let rows = client
         .query_typed(
-            "with recursive base as (
+            &format!(
+                "with recursive base as (
                select t.oid as origin, t.oid, t.typtype, t.typbasetype
                  from pg_catalog.pg_type t
                 where t.oid in (select atttypid from pg_catalog.pg_attribute where attrelid = $1)
@@ -115,16 +119,17 @@ fn describe(client: &mut Client, table: &TableName) -> Result<Option<Table>> {
                 where base.typtype = 'd'
              )
              select a.attname::text, base.oid, pg_catalog.format_type(a.atttypid, -1), a.attnotnull,
-                    coalesce(l.collisdeterministic, true), a.atttypid, a.atttypmod
+                    coalesce(l.collisdeterministic, true), {SHAPE}, a.atttypid, a.atttypmod
                from pg_catalog.pg_attribute a
                join base on base.origin = a.atttypid and base.typtype <> 'd'
                left join pg_catalog.pg_collation l on l.oid = a.attcollation
               where a.attrelid = $1 and a.attnum > 0 and not a.attisdropped
-              order by a.attnum",
+              order by a.attnum"
+            ),
             &[(&oid, Type::OID)],
         )
         .map_err(failed)?;
-    let types: Vec<u32> = rows.iter().map(|row| row.get(5)).collect();
+    let types: Vec<u32> = rows.iter().map(|row| row.get(6)).collect();
     let types = TypeForms::read(client, &types)?;
     let columns = rows
         .iter()
@@ -134,7 +139,8 @@ fn describe(client: &mut Client, table: &TableName) -> Result<Option<Table>> {
             type_name: row.get(2),
             not_null: row.get(3),
             deterministic: row.get(4),
-            form: types.form(row.get(5), row.get(6)).kept(),
+            shape: row.get(5),
+            form: types.form(row.get(6), row.get(7)).kept(),
         })
         .collect();
     let mut description = Table {

@@ -8,7 +8,7 @@ use postgres::config::{Host, SslMode as ClientSslMode};
 use postgres::error::{DbError, SqlState};
 use postgres::{Client, Config, NoTls};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::postgres::tls;
 use crate::settings::{SourceSettings, SslMode};
 
@@ -123,7 +123,11 @@ pub(super) fn classify(error: &postgres::Error, attempt: String) -> Error {
     if passes_by_itself(database_error) {
         return Error::unreachable(attempt).because(story);
     }
-    let error = Error::wrong(attempt).because(story);
+    // Class 42 is "syntax error or access rule violation", 3F000 a schema that is missing: our statements are right for
+    // the tables that they were written for.
+    let is_mismatch = code.code().starts_with("42") || *code == SqlState::INVALID_SCHEMA_NAME;
+    let kind = if is_mismatch { Kind::Mismatch } else { Kind::Wrong };
+    let error = Error::new(kind, attempt).because(story);
     match *code {
         SqlState::INVALID_PASSWORD | SqlState::INVALID_AUTHORIZATION_SPECIFICATION => error.hint(
             "correct PG_DSN, or PG_DSN__USER and PG_DSN__PASSWORD, or let pg_hba.conf admit this role from here",
@@ -147,11 +151,11 @@ pub(super) fn classify(error: &postgres::Error, attempt: String) -> Error {
 ///
 /// Classes after PostgreSQL's appendix A: 08 connection, 53 resources, 57 operator intervention (shutdown, crash, not
 /// accepting yet, a cancelled statement), 58 system, XX internal; 40 rollback (a conflict with recovery on a standby
-/// is 40001); 55P03 lock; 25P03 and 25P04 timeouts; 0A000 `cached plan must not change result type`.
+/// is 40001); 72000 a snapshot that became too old; 55P03 lock; 25P03 and 25P04 timeouts; 0A000 `cached plan must not change result type`.
 fn passes_by_itself(error: &DbError) -> bool {
     let code = error.code().code();
     let class = code.get(..2).unwrap_or_default();
-    matches!(class, "08" | "40" | "53" | "57" | "58" | "XX")
+    matches!(class, "08" | "40" | "53" | "57" | "58" | "72" | "XX")
         || matches!(code, "55P03" | "55006" | "25P03" | "25P04")
         || (code == "0A000" && error.message().contains("cached plan"))
 }

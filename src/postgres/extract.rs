@@ -19,9 +19,10 @@ use crate::postgres::Source;
 use crate::postgres::lookup::is_hashed_id;
 use crate::postgres::plan::{RelationPlan, RootPlan, SourcePlan};
 use crate::postgres::poll::row_key;
+use crate::postgres::repeats::{repeated_byte_count, uses_of_rows};
 use crate::postgres::select::CursorKind;
 use crate::postgres::source::{raw_cell, stream};
-use crate::postgres::sql::{Parameters, row_of};
+use crate::postgres::sql::{Parameters, row_of, rows_of_texts};
 use crate::rows::Rows;
 
 /// A batch as it was read, and what of it was not.
@@ -93,7 +94,7 @@ impl Source {
             read.extracted.missing.append(&mut strange);
             self.settle_hashed_ids(&mut read.extracted)?;
         }
-        self.commit()?;
+        self.commit_of_plan()?;
         Ok(read)
     }
 
@@ -119,8 +120,9 @@ impl Source {
         let plan = Arc::clone(&self.plan);
         let limits = self.limits;
         let mut roots = Rows::new(plan.root.select.formats().len());
-        let is_complete = self.read_roots(&plan, &batch.work, limits.batch_bytes, &mut roots)?;
+        let (is_complete, is_over) = self.read_roots(&plan, &batch.work, limits.batch_bytes, &mut roots)?;
         let mut is_cut = !is_complete;
+        let mut is_cut_by_bytes = is_over;
         let mut refused = Vec::new();
         let relations = loop {
             let budget = if roots.len() <= 1 { limits.document_max_bytes } else { limits.batch_bytes }
@@ -130,6 +132,7 @@ impl Source {
                 None if roots.len() > 1 => {
                     roots.truncate(roots.len() / 2);
                     is_cut = true;
+                    is_cut_by_bytes = true;
                 }
                 None => {
                     refused.push(Refusal {
@@ -144,6 +147,7 @@ impl Source {
                 }
             }
         };
+        self.learn_row_limit(is_cut_by_bytes.then_some(roots.len()));
         let key_of = |row: usize| root_key(&plan.document.key, &roots, row);
         let mut missing = Vec::new();
         let mut unread = Vec::new();
@@ -189,14 +193,15 @@ impl Source {
         })
     }
 
-    /// Reads root rows until the bytes are over `byte_limit`; returns whether all were read.
+    /// Reads root rows until the bytes are over `byte_limit`; returns whether all were read, and whether it was the
+    /// bytes that ended it.
     fn read_roots(
         &mut self,
         plan: &SourcePlan,
         work: &Work,
         byte_limit: usize,
         roots: &mut Rows,
-    ) -> Result<bool> {
+    ) -> Result<(bool, bool)> {
         let root = &plan.root;
         let mut parameters = Parameters::default();
         let mut conditions = Vec::new();
@@ -221,14 +226,16 @@ impl Source {
         if conditions.is_empty() {
             conditions.push("true".to_owned());
         }
+        let (row_limit, is_limited) = (self.row_limit, self.row_limit < self.limits.chunk_size);
         let order = match work {
+            Work::Range(_) if is_limited => format!(" order by {} limit {row_limit}", key_order(root)),
             Work::Range(_) => format!(" order by {}", key_order(root)),
             Work::Keys(_) => String::new(),
         };
         let statement =
             format!("select {} from {from} where {}{order}", root.select.sql(), conditions.join(" and "));
         let column_count = root.select.formats().len();
-        let mut is_complete = true;
+        let mut is_over = false;
         stream(
             &mut self.client,
             &statement,
@@ -237,17 +244,20 @@ impl Source {
             &root.name.to_string(),
             &mut |row| {
                 if !roots.is_empty() && roots.byte_count() + row.raw_size_bytes() > byte_limit {
-                    is_complete = false;
+                    is_over = true;
                     return Ok(false);
                 }
                 push_row(roots, row, column_count)?;
                 Ok(true)
             },
         )?;
-        Ok(is_complete)
+        // As many rows as the limit lets through: there may be more.
+        let is_at_limit = is_limited && matches!(work, Work::Range(_)) && roots.len() >= row_limit;
+        Ok((!is_over && !is_at_limit, is_over))
     }
 
-    /// Reads every relation's rows; nothing if they are more than `budget` bytes.
+    /// Reads every relation's rows; nothing if they are more than `budget` bytes, a row counted as often as the
+    /// documents show it.
     fn read_relations(
         &mut self,
         plan: &SourcePlan,
@@ -258,6 +268,7 @@ impl Source {
     ) -> Result<Option<Vec<RelatedRows>>> {
         let mut relations: Vec<RelatedRows> = Vec::with_capacity(plan.relations.len());
         let mut left = budget;
+        let mut uses: Vec<Option<Vec<u64>>> = Vec::with_capacity(plan.relations.len());
         let mut root_numbers: Option<HashMap<Vec<u8>, u32>> = None;
         for relation in &plan.relations {
             let mut groups = Groups::default();
@@ -284,7 +295,19 @@ impl Source {
                 Some(_) => (roots.len(), (0..roots.len()).map(|row| Some(row as u32)).collect()),
                 None => (groups.count, groups.of_nearer_row),
             };
-            relations.push(attach(rows, &group_of_row, group_count, group_of_nearer_row));
+            let related = attach(rows, &group_of_row, group_count, group_of_nearer_row);
+            // A single document is judged by its own size, when it is rendered.
+            if roots.len() > 1 {
+                let nearer = relation.below.and_then(|below| uses[below].as_deref());
+                let used = if range.is_some() { None } else { uses_of_rows(&related, nearer) };
+                let repeated = used.as_ref().map_or(0, |used| repeated_byte_count(&related.rows, used));
+                match left.checked_sub(usize::try_from(repeated).unwrap_or(usize::MAX)) {
+                    Some(rest) => left = rest,
+                    None => return Ok(None),
+                }
+                uses.push(used);
+            }
+            relations.push(related);
         }
         Ok(Some(relations))
     }
@@ -334,21 +357,18 @@ impl Source {
             return Ok(Some((rows, group_of_row)));
         }
         let mut parameters = Parameters::default();
-        let mut casts = Vec::new();
-        let mut names = Vec::new();
+        let mut types = Vec::new();
         let mut pairs = Vec::new();
         for (place, (nearer, first)) in relation.nearer.iter().zip(&relation.first_columns).enumerate() {
             parameters.texts(groups.texts[place].clone());
-            casts.push(format!("${}::text[]::{}[]", place + 1, nearer.type_name));
             // What the definition says in SQL may name a column without its table.
-            names.push(format!("pgsluice_k{}", place + 1));
+            types.push(nearer.type_name.as_str());
             pairs.push(format!("{first} = p.pgsluice_k{}", place + 1));
         }
         let statement = format!(
-            "select {} from unnest({}) with ordinality as p({}, pgsluice_n) join {} on {}{}",
+            "select {} from {} join {} on {}{}",
             relation.select.sql(),
-            casts.join(", "),
-            names.join(", "),
+            rows_of_texts(&types, "p", "pgsluice_k", true),
             relation.first_table,
             pairs.join(" and "),
             relation.joins,
@@ -486,24 +506,27 @@ pub(super) fn match_keys(
             column.push(text);
         }
     }
-    let casts: Vec<String> = key_types
-        .iter()
-        .enumerate()
-        .map(|(place, type_name)| format!("${}::text[]::{type_name}[]", place + 1))
-        .collect();
     for column in columns {
         parameters.texts(column);
     }
-    if let [cast] = casts.as_slice() {
-        return (table, vec![format!("{} = any({cast})", root.key_row())]);
+    if let [type_name] = key_types.as_slice() {
+        // There is no array of arrays.
+        let keys = if type_name.ends_with("[]") {
+            format!("select x.k::{type_name} from unnest($1::text[]) as x(k)")
+        } else {
+            format!("$1::text[]::{type_name}[]")
+        };
+        return (table, vec![format!("{} = any({keys})", root.key_row())]);
     }
-    let names: Vec<String> = (1..=casts.len()).map(|place| format!("pgsluice_k{place}")).collect();
-    let pairs: Vec<String> =
-        root.key.iter().zip(&names).map(|(key, name)| format!("{} = k.{name}", key.quoted)).collect();
+    let pairs: Vec<String> = root
+        .key
+        .iter()
+        .enumerate()
+        .map(|(place, key)| format!("{} = k.pgsluice_k{}", key.quoted, place + 1))
+        .collect();
     let from = format!(
-        "unnest({}) as k({}) join {table} on {}",
-        casts.join(", "),
-        names.join(", "),
+        "{} join {table} on {}",
+        rows_of_texts(&key_types, "k", "pgsluice_k", false),
         pairs.join(" and ")
     );
     (from, Vec::new())

@@ -5,6 +5,7 @@ use postgres::types::Type;
 use crate::batch::{Batch, BatchNumber, KeyRange, Version, Work};
 use crate::error::Result;
 use crate::finding::{Finding, Level};
+use crate::postgres::activity::forgotten_after;
 use crate::postgres::connect::classify;
 use crate::postgres::sql::{literal, name, table};
 use crate::postgres::{CursorKind, Source, WatchedTable};
@@ -38,6 +39,7 @@ impl Source {
             "its key identifies its rows, every table can be read",
         ));
         findings.push(self.inspect_activity()?);
+        findings.extend(self.inspect_forgotten()?);
         let plan = std::sync::Arc::clone(&self.plan);
         for watched in &plan.watched {
             findings.extend(self.inspect_watched(watched)?);
@@ -108,6 +110,28 @@ impl Source {
             .cure("grant pg_monitor to the role (inherited), leave track_activities on, and poll the primary"));
         }
         Ok(Finding::new(Level::Good, subject, "can be seen, so late commits are found"))
+    }
+
+    /// A transaction that nobody ends holds the checkpoints back.
+    fn inspect_forgotten(&mut self) -> Result<Option<Finding>> {
+        if self.identity.is_standby {
+            return Ok(None);
+        }
+        let now = self.activity()?.now;
+        let Some((pid, start)) = self.oldest_idle_transaction(now.minus(forgotten_after()))? else {
+            return Ok(None);
+        };
+        let age = now.since(start).as_secs();
+        Ok(Some(
+            Finding::new(
+                Level::Warning,
+                "running transactions",
+                format!("the session with pid {pid} has been idle in a transaction for {age} s"),
+            )
+            .cure(
+                "end it (pg_terminate_backend), unless it is at work: until then a restart reads everything since its start again",
+            ),
+        ))
     }
 
     fn inspect_watched(&mut self, watched: &WatchedTable) -> Result<Vec<Finding>> {

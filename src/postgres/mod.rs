@@ -14,7 +14,9 @@ mod lookup;
 mod plan;
 mod plan_document;
 mod poll;
+mod repeats;
 mod select;
+mod shape;
 mod source;
 mod sql;
 mod statistics;
@@ -23,7 +25,7 @@ mod type_form;
 mod watched;
 mod written;
 
-pub use activity::{Activity, Running};
+pub use activity::{Activity, Running, forgotten_after};
 pub use identity::SourceIdentity;
 pub use lookup::is_hashed_id;
 pub use plan::SourcePlan;

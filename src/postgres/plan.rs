@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use crate::cell::CellFormat;
 use crate::definition::{Definition, Filter, JoinColumn, OnNan, Relation, RelationId, TableName};
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::plan::{DocumentPlan, PlannedColumn};
 use crate::postgres::catalog::{Catalog, Column, Table};
 use crate::postgres::plan_document::SelectLists;
 use crate::postgres::select::{
     CursorKind, GROUP_NUMBER, SelectList, are_equal_by_bytes, cursor_kind, for_key, for_key_expression,
 };
+use crate::postgres::shape::{Shape, UsedColumns};
 use crate::postgres::sql::{LINK, ROW, name, row_of, table};
 use crate::postgres::watched::{WatchedTable, watched_tables};
 use crate::postgres::written::{WrittenCondition, WrittenForms};
@@ -31,6 +32,8 @@ pub struct SourcePlan {
     pub warnings: Vec<String>,
     /// The conditions of filters, for a trial.
     pub(super) conditions: Vec<WrittenCondition>,
+    /// What the columns that it uses are like.
+    pub shape: Shape,
 }
 
 /// A key column of the root.
@@ -112,19 +115,24 @@ pub(super) fn plan(definition: &Definition, catalog: &Catalog, written: &Written
         warnings: Vec::new(),
         filters: HashMap::new(),
         conditions: Vec::new(),
+        used: UsedColumns::default(),
     };
     let planned = planner.plan();
-    let Planner { mut problems, warnings, conditions, .. } = planner;
+    let Planner { mut problems, warnings, conditions, used, .. } = planner;
     problems.extend(written.problems().iter().cloned());
     let (problems, warnings) = (as_written(problems), as_written(warnings));
     match planned {
         Some(mut planned) if problems.is_empty() => {
             planned.warnings = warnings;
             planned.conditions = conditions;
+            planned.shape = used.into_shape();
             Ok(planned)
         }
-        _ => Err(Error::wrong(format!("the definition does not fit the database: {}", problems.join("; ")))
-            .hint("correct the definition or the database, then run `pgsluice check`")),
+        _ => Err(Error::new(
+            Kind::Mismatch,
+            format!("the definition does not fit the database: {}", problems.join("; ")),
+        )
+        .hint("correct the definition or the database, then run `pgsluice check`")),
     }
 }
 
@@ -155,6 +163,7 @@ pub(super) struct Planner<'a> {
     pub(super) filters: HashMap<(usize, Vec<Filter>), usize>,
     /// What filters say in SQL: place, relation, condition.
     pub(super) conditions: Vec<WrittenCondition>,
+    used: UsedColumns,
 }
 
 impl<'a> Planner<'a> {
@@ -277,6 +286,7 @@ impl<'a> Planner<'a> {
             watched,
             warnings: Vec::new(),
             conditions: Vec::new(),
+            shape: Shape::default(),
         })
     }
 
@@ -352,7 +362,9 @@ impl<'a> Planner<'a> {
     pub(super) fn column(&mut self, table: &TableName, column: &str, place: &str) -> Option<Column> {
         let description = self.catalog.get(table)?;
         let found = description.column(column);
-        if found.is_none() {
+        if let Some(found) = found {
+            self.used.note(table, column, &found.shape);
+        } else {
             let near = description
                 .columns
                 .iter()
@@ -408,6 +420,20 @@ impl RootPlan {
     /// The names of the key's types, for casts.
     pub(super) fn key_types(&self) -> Vec<&str> {
         self.key.iter().map(|key| key.column.type_name.as_str()).collect()
+    }
+
+    /// What the order of its keys rests on: a full load that is under way holds ranges in that order.
+    pub fn key_order(&self) -> String {
+        let columns = self.key.iter().map(|key| {
+            let kind = match key.column.type_name.as_str() {
+                "smallint" | "integer" | "bigint" => "whole number",
+                "text" | "character varying" => "text",
+                other => other,
+            };
+            let collation = key.column.shape.rsplit('/').next().unwrap_or_default();
+            format!("{kind}/{collation}")
+        });
+        columns.collect::<Vec<_>>().join(", ")
     }
 
     /// The key as a row expression.

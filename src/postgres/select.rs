@@ -87,11 +87,18 @@ fn rewritten(expression: &str, form: &Form) -> String {
         Form::Money => format!("{expression}::numeric"),
         Form::Geometry(geometry) => as_geojson(expression, geometry),
         Form::List { item, .. } if **item == Form::Money => format!("{expression}::numeric[]"),
-        Form::List { item, .. } => format!(
-            "(case when {expression} is not null then \
-             array(select {} from generate_subscripts({expression}, 1) as i order by i) end)",
-            rewritten(&format!("({expression})[i]"), item)
-        ),
+        Form::List { item, .. } => {
+            let one = rewritten(&format!("({expression})[i]"), item);
+            let two = rewritten(&format!("({expression})[i][j]"), item);
+            // An array of more dimensions has no rewriting, and is null.
+            format!(
+                "(case array_ndims({expression}) \
+                  when 1 then array(select {one} from generate_subscripts({expression}, 1) as i order by i) \
+                  when 2 then array(select array(select {two} from generate_subscripts({expression}, 2) as j order by j) \
+                                      from generate_subscripts({expression}, 1) as i order by i) \
+                  else case when {expression} = '{{}}' then array(select {one} from generate_series(1, 0) as i) end end)"
+            )
+        }
         Form::Object(fields) => {
             let fields: Vec<String> = fields
                 .iter()
@@ -104,22 +111,25 @@ fn rewritten(expression: &str, form: &Form) -> String {
     }
 }
 
-/// GeoJSON is WGS 84. It knows no curves, and an index refuses what has no point at all.
+/// GeoJSON is WGS 84. Null is what it has no words for: what has no point at all, a surface in space, coordinates of a
+/// system that PostGIS does not know. Each of them would fail the statement, or be refused by the index.
 fn as_geojson(expression: &str, geometry: &Geometry) -> String {
     let schema = name(&geometry.schema);
+    let geojson = |geometry: &str| format!("{schema}.st_asgeojson({geometry}, {GEOJSON_DIGITS}, 0)");
     if geometry.is_geography {
-        return format!("{schema}.st_asgeojson({expression}, {GEOJSON_DIGITS}, 0)");
+        return geojson(expression);
     }
     let straight = format!(
         "(case when {schema}.st_hasarc({expression}) then {schema}.st_curvetoline({expression}) else {expression} end)"
     );
-    let on_earth = format!(
-        "(case when {schema}.st_srid({expression}) in (0, 4326) then {straight} \
-         else {schema}.st_transform({straight}, 4326) end)"
-    );
     format!(
-        "(case when not {schema}.st_isempty({expression}) \
-         then {schema}.st_asgeojson({on_earth}, {GEOJSON_DIGITS}, 0) end)"
+        "(case when {schema}.st_isempty({expression}) then null \
+          when {schema}.geometrytype({expression}) like 'POLYHEDRALSURFACE%' then null \
+          when {schema}.st_srid({expression}) in (0, 4326) then {} \
+          when exists (select from {schema}.spatial_ref_sys as r where r.srid = {schema}.st_srid({expression})) \
+          then {} end)",
+        geojson(&straight),
+        geojson(&format!("{schema}.st_transform({straight}, 4326)")),
     )
 }
 

@@ -44,6 +44,8 @@ pub struct Source {
     /// The zone of cursor columns that have none.
     pub(super) timezone: String,
     begin_snapshot: String,
+    /// How many rows a batch should ask for; see [`Source::row_limit`].
+    pub(super) row_limit: usize,
 }
 
 impl Source {
@@ -67,7 +69,8 @@ impl Source {
         let begin_snapshot = begin_snapshot_sql(limits.statement_timeout);
         let written = WrittenForms::read(&mut client, &begin_snapshot, definition, &catalog)?;
         let plan = Arc::new(plan(definition, &catalog, &written)?);
-        let mut source = Self { client, plan, limits, identity, timezone, begin_snapshot };
+        let mut source =
+            Self { client, plan, limits, identity, timezone, begin_snapshot, row_limit: limits.chunk_size };
         source.try_written_sql(definition)?;
         Ok(source)
     }
@@ -93,8 +96,11 @@ impl Source {
         for (statement, place, cure) in attempts {
             self.begin()?;
             self.client.query_typed(&statement, &[]).map_err(|error| {
-                let error = classify(&error, format!("{place} of the definition is wrong"));
-                if error.is_retryable() { error } else { error.hint(cure) }
+                let passing = classify(&error, format!("cannot try {place} of the definition"));
+                if passing.is_retryable() {
+                    return passing;
+                }
+                classify(&error, format!("{place} of the definition is wrong")).hint(cure)
             })?;
             self.commit()?;
         }
@@ -105,6 +111,22 @@ impl Source {
     /// What the statements and documents are made by.
     pub fn plan(&self) -> &Arc<SourcePlan> {
         &self.plan
+    }
+
+    /// The most rows that a batch should have: `CHUNK_SIZE`, or fewer while rows are so large that batches are cut.
+    ///
+    /// The server sends every row that it was asked for, also those behind the cut.
+    pub fn row_limit(&self) -> usize {
+        self.row_limit
+    }
+
+    /// Learns from a batch that was cut after so many rows, or from one that was not.
+    pub(super) fn learn_row_limit(&mut self, cut_after: Option<usize>) {
+        self.row_limit = match cut_after {
+            Some(row_count) => row_count.saturating_add(row_count / 4).saturating_add(1),
+            None => self.row_limit.saturating_mul(2),
+        }
+        .clamp(1, self.limits.chunk_size.max(1));
     }
 
     /// Which database this is.

@@ -40,58 +40,66 @@ struct Description {
     fields: Vec<(String, u32, i32)>,
 }
 
-/// `rngmultitypid` came with PostgreSQL 14, hence by way of its JSON.
-const STATEMENT: &str = "
-    with recursive made_of(oid, inner_oid) as (
-      select t.oid,
-             case t.typtype
-               when 'd' then t.typbasetype
-               when 'r' then (select g.rngsubtype from pg_catalog.pg_range g where g.rngtypid = t.oid)
-               when 'm' then (select g.rngtypid from pg_catalog.pg_range g
-                               where (pg_catalog.to_jsonb(g) ->> 'rngmultitypid')::oid = t.oid)
-               when 'b' then case when t.typinput = 'pg_catalog.array_in'::regproc then t.typelem end
-             end
-        from pg_catalog.pg_type t
-    ), reached(oid) as (
-      select pg_catalog.unnest($1::oid[])
-      union
-      select next.oid
-        from reached r
-        cross join lateral (
-          select m.inner_oid from made_of m where m.oid = r.oid
-          union all
-          select a.atttypid
-            from pg_catalog.pg_type t
-            join pg_catalog.pg_attribute a on a.attrelid = t.typrelid
-           where t.oid = r.oid and t.typtype = 'c' and a.attnum > 0 and not a.attisdropped
-        ) as next(oid)
-       where next.oid is not null
+/// What the type `t` is made of. `rngmultitypid` came with PostgreSQL 14, hence by way of its JSON.
+const INNER: &str = "
+    case t.typtype
+      when 'd' then t.typbasetype
+      when 'r' then (select g.rngsubtype from pg_catalog.pg_range g where g.rngtypid = t.oid)
+      when 'm' then (select g.rngtypid from pg_catalog.pg_range g
+                      where (pg_catalog.to_jsonb(g) ->> 'rngmultitypid')::oid = t.oid)
+      when 'b' then case when t.typinput = 'pg_catalog.array_in'::regproc then t.typelem end
+    end";
+
+/// The fields of the type `t`, one of their columns.
+fn fields(column: &str) -> String {
+    format!(
+        "array(select a.{column} from pg_catalog.pg_attribute a
+                where t.typtype = 'c' and a.attrelid = t.typrelid and a.attnum > 0 and not a.attisdropped
+                order by a.attnum)"
     )
-    select t.oid, t.typname::text, n.nspname::text, t.typtype::text, x.extname::text, m.inner_oid,
-           t.typtypmod, t.typinput = 'pg_catalog.array_in'::regproc, t.typdelim::text,
-           array(select a.attname::text from pg_catalog.pg_attribute a
-                  where t.typtype = 'c' and a.attrelid = t.typrelid and a.attnum > 0 and not a.attisdropped
-                  order by a.attnum),
-           array(select a.atttypid from pg_catalog.pg_attribute a
-                  where t.typtype = 'c' and a.attrelid = t.typrelid and a.attnum > 0 and not a.attisdropped
-                  order by a.attnum),
-           array(select a.atttypmod from pg_catalog.pg_attribute a
-                  where t.typtype = 'c' and a.attrelid = t.typrelid and a.attnum > 0 and not a.attisdropped
-                  order by a.attnum)
-      from reached r
-      join pg_catalog.pg_type t on t.oid = r.oid
-      join made_of m on m.oid = t.oid
-      join pg_catalog.pg_namespace n on n.oid = t.typnamespace
-      left join pg_catalog.pg_depend d
-             on d.classid = 'pg_catalog.pg_type'::regclass and d.objid = t.oid and d.deptype = 'e'
-            and d.refclassid = 'pg_catalog.pg_extension'::regclass
-      left join pg_catalog.pg_extension x on x.oid = d.refobjid";
+}
+
+/// Follows the types `$1` down to what they are made of, each looked up by its number.
+fn statement() -> String {
+    format!(
+        "with recursive reached(oid) as (
+           select pg_catalog.unnest($1::oid[])
+           union
+           select next.oid
+             from reached r
+             join pg_catalog.pg_type t on t.oid = r.oid
+            cross join lateral (
+              select {INNER}
+              union all
+              select a.atttypid
+                from pg_catalog.pg_attribute a
+               where t.typtype = 'c' and a.attrelid = t.typrelid and a.attnum > 0 and not a.attisdropped
+            ) as next(oid)
+            where next.oid is not null
+         )
+         select t.oid, t.typname::text, n.nspname::text, t.typtype::text,
+                (select x.extname::text
+                   from pg_catalog.pg_depend d
+                   join pg_catalog.pg_extension x on x.oid = d.refobjid
+                  where d.classid = 'pg_catalog.pg_type'::regclass and d.objid = t.oid and d.deptype = 'e'
+                    and d.refclassid = 'pg_catalog.pg_extension'::regclass
+                  limit 1),
+                {INNER}, t.typtypmod, t.typinput = 'pg_catalog.array_in'::regproc, t.typdelim::text,
+                {}, {}, {}
+           from reached r
+           join pg_catalog.pg_type t on t.oid = r.oid
+           join pg_catalog.pg_namespace n on n.oid = t.typnamespace",
+        fields("attname::text"),
+        fields("atttypid"),
+        fields("atttypmod"),
+    )
+}
 
 impl TypeForms {
     /// Reads what the catalogue says of these types and of all that they are made of.
     pub(super) fn read(client: &mut Client, oids: &[u32]) -> Result<Self> {
         let rows = client
-            .query_typed(STATEMENT, &[(&oids, Type::OID_ARRAY)])
+            .query_typed(&statement(), &[(&oids, Type::OID_ARRAY)])
             .map_err(|error| classify(&error, "cannot read the types of columns".to_owned()))?;
         let mut types = HashMap::new();
         for row in &rows {
@@ -152,10 +160,12 @@ impl TypeForms {
                 _ => unknown(&description.name),
             },
             _ if description.is_array => match (inner(modifier), description.inner) {
-                (Some(item), Some(element)) => Form::List {
-                    item,
-                    delimiter: self.types.get(&element).map_or(b',', |element| element.delimiter),
-                },
+                (Some(item), Some(element)) => {
+                    // What is rewritten is an array of another type: of texts, numbers or records.
+                    let is_rewritten = item.is_rewritten();
+                    let known = self.types.get(&element).filter(|_| !is_rewritten);
+                    Form::List { item, delimiter: known.map_or(b',', |element| element.delimiter) }
+                }
                 _ => unknown(&description.name),
             },
             _ => match &description.extension {

@@ -230,7 +230,7 @@ pub(super) fn clear(
     Ok(())
 }
 
-/// Keeps refused documents, and the documents of the newest `document_max` dead letters.
+/// Keeps refused documents, and the documents of the newest `document_max` dead letters; returns how many lost theirs.
 pub(super) fn keep(
     transaction: &Transaction<'_>,
     memory: &mut Memory,
@@ -238,9 +238,9 @@ pub(super) fn keep(
     refused: &[DeadLetter],
     document_max: usize,
     now: i64,
-) -> Attempt<()> {
+) -> Attempt<u64> {
     if refused.is_empty() {
-        return Ok(());
+        return Ok(0);
     }
     let mut select = transaction
         .prepare_cached("select document is not null from dead_letters where generation = ?1 and key = ?2")?;
@@ -276,7 +276,7 @@ pub(super) fn keep(
         drop_oldest.execute([signed(excess)])?;
         memory.kept_document_count -= excess;
     }
-    Ok(())
+    Ok(excess)
 }
 
 /// Counts a letter that is gone: `had_document` is none if there was no letter.

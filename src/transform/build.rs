@@ -44,6 +44,7 @@ pub fn render(extracted: ExtractedBatch, limits: RenderLimits) -> RenderedBatch 
         roots: &roots,
         relations: &relations,
         order: ListOrder::default(),
+        end: 0,
         lost: None,
     };
     let version_part = version_part(version);
@@ -57,6 +58,7 @@ pub fn render(extracted: ExtractedBatch, limits: RenderLimits) -> RenderedBatch 
         }
         write_action_line(&mut rendered.body, INDEX, &key, routing.as_deref(), &version_part);
         let document_start = rendered.body.len();
+        builder.end = document_start.saturating_add(limits.document_max_bytes);
         builder.lost = None;
         builder.write_object(&mut rendered.body, &plan.fields, At::Root(row));
         if plan.refuses_nan
@@ -91,7 +93,7 @@ pub(crate) fn too_large(key: Key, byte_count: usize, limit: usize) -> Refusal {
     Refusal {
         key,
         error_type: "document_too_large".to_owned(),
-        reason: format!("the document has {byte_count} bytes, DOCUMENT_MAX_BYTES allows {limit}"),
+        reason: format!("the document has {byte_count} bytes or more, DOCUMENT_MAX_BYTES allows {limit}"),
     }
 }
 
@@ -193,6 +195,8 @@ struct Builder<'a> {
     roots: &'a Rows,
     relations: &'a [RelatedRows],
     order: ListOrder,
+    /// A list that goes beyond this place is not written to its end: the document is refused.
+    end: usize,
     /// The label of the first field of the document of which a part is null since JSON cannot hold it.
     lost: Option<&'a [u8]>,
 }
@@ -301,7 +305,7 @@ impl<'a> Builder<'a> {
         let mut item_count = 0;
         let mut previous: Option<(u32, Range<usize>)> = None;
         for row in rows {
-            if item_count == limit {
+            if item_count == limit || out.len() > self.end {
                 break;
             }
             if let PlannedItem::Value(column) = &related.item
