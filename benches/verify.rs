@@ -11,6 +11,7 @@ use std::time::Instant;
 
 use pgsluice::batch::{Batch, BatchNumber, KeyRange, Version, Work};
 use pgsluice::definition;
+use pgsluice::document::Action;
 use pgsluice::elastic::{Client, IdPosition, get_documents, next_ids};
 use pgsluice::postgres::{Source, SourceLimits};
 use pgsluice::settings::Settings;
@@ -46,12 +47,7 @@ fn main() {
                 Work::Range(range) => range.high.clone(),
                 Work::Keys(_) => None,
             };
-            ids.extend(
-                render(read.extracted, render_limits)
-                    .actions
-                    .iter()
-                    .map(|action| action.key.document_id().into_owned()),
-            );
+            ids.extend(render(read.extracted, render_limits).actions.iter().map(Action::address));
             if low.is_none() {
                 break;
             }
@@ -76,7 +72,7 @@ fn main() {
 
         let dir = std::env::temp_dir().join(format!("pgsluice-bench-{}-{round}", std::process::id()));
         let store = Store::open(&dir).unwrap();
-        let comparer = Comparer::new(&definition.mapping);
+        let comparer = Comparer::of(&definition);
         let verifier = Verifier {
             generation: &generation,
             comparer: &comparer,

@@ -12,7 +12,7 @@
 use std::time::{Duration, Instant};
 
 use pgsluice::batch::{BatchNumber, Version};
-use pgsluice::document::{Action, ActionKind, RenderedBatch};
+use pgsluice::document::{Action, ActionKind, DocumentAddress, RenderedBatch};
 use pgsluice::elastic::{
     Client, Delivered, Delivery, DeliverySettings, EnsureRequest, Ensured, Flavour, GC_DELETES, IdPosition,
     Inspected, MARK_FORMAT, OwnershipMark, document_count, ensure_generation, get_documents, inspect,
@@ -78,6 +78,7 @@ impl Server {
 
     fn delivery(&self, write_alias: &str) -> Delivery {
         Delivery::new(DeliverySettings {
+            pipeline: None,
             client: self.client.clone(),
             write_alias: write_alias.to_owned(),
             bulk_bytes: 5 << 20,
@@ -185,6 +186,7 @@ fn batch(version: u64, documents: &[(&str, Option<&str>)]) -> RenderedBatch {
             body.push(b'\n');
         }
         actions.push(Action {
+            routing: None,
             key: Key::from_columns(&[id]),
             kind,
             bytes: start..body.len(),
@@ -320,7 +322,8 @@ fn a_batch_is_delivered_and_every_action_judged() {
             ]
         );
         let ids = ["good", "gone", "also"].map(str::to_owned);
-        let documents = get_documents(&server.client, &generation, &ids).unwrap();
+        let addresses = ids.map(|id| DocumentAddress { id, routing: None });
+        let documents = get_documents(&server.client, &generation, &addresses).unwrap();
         let good = documents[0].as_ref().unwrap();
         assert_eq!((good.version, good.source.get()), (Version(20), r#"{"id":"good","rating":1.5}"#));
         assert!(documents[1].is_none() && documents[2].is_some());
