@@ -3,10 +3,12 @@
 mod arguments;
 mod check;
 mod dead_letters;
+mod init;
 mod layout;
 mod logging;
 mod output;
 mod preview;
+mod schema;
 mod signals;
 mod status;
 mod sync;
@@ -18,6 +20,7 @@ mod verify_status;
 use clap::Parser;
 
 use crate::cli::arguments::{Arguments, Command};
+use crate::cli::init::InitOptions;
 use crate::cli::verify::VerifyOptions;
 use crate::error::Result;
 use crate::settings::{LogFormat, Settings};
@@ -47,6 +50,21 @@ pub fn main() -> u8 {
 }
 
 fn run(arguments: &Arguments) -> Result<u8> {
+    // These need no settings, or only those of the source.
+    match &arguments.command {
+        Command::Schema => return schema::schema(),
+        Command::Init { root, key, depth, output, index } => {
+            logging::start_quietly(arguments.log_format.or_else(LogFormat::of_environment));
+            return init::init(&InitOptions {
+                root,
+                key,
+                depth: usize::from(*depth),
+                output: output.as_deref(),
+                index: index.as_deref(),
+            });
+        }
+        _ => {}
+    }
     let settings = Settings::load()?;
     logging::start(arguments.log_format.unwrap_or(settings.log_format));
     for notice in &settings.notices {
@@ -67,6 +85,8 @@ fn run(arguments: &Arguments) -> Result<u8> {
             };
             verify::verify(&settings, &VerifyOptions { repair, sample: *sample, as_json: *json })
         }
+        // Answered above.
+        Command::Schema | Command::Init { .. } => Ok(0),
         Command::DeadLetters { command } => dead_letters::dead_letters(&settings, command),
     }
 }

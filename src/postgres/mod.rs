@@ -17,6 +17,7 @@ mod select;
 mod source;
 mod sql;
 mod statistics;
+mod survey;
 mod tls;
 mod watched;
 
@@ -28,4 +29,5 @@ pub use poll::{PollPosition, PolledRow};
 pub use select::CursorKind;
 pub use source::{Source, SourceLimits};
 pub use statistics::TableStatistics;
+pub use survey::{ForeignKey, Survey, SurveyedColumn, SurveyedTable, survey};
 pub use watched::WatchedTable;

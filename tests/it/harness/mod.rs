@@ -15,7 +15,7 @@ mod wait;
 pub use database::{Cluster, Database, film_schema, shared_movies};
 pub use evidence::Evidence;
 pub use index::{Alone, Index, Server};
-pub use oracle::{Documents, assert_same, classic_documents, movies_documents};
+pub use oracle::{Documents, assert_same, classic_documents, documents, movies_documents};
 pub use program::{Finished, Program, Running};
 pub use proxy::{Deed, Proxy, dead_node};
 pub use things::{things_database, things_documents, things_mapping, things_program};
