@@ -104,6 +104,16 @@ pub(super) enum Command {
         #[arg(long)]
         diff: bool,
     },
+    /// Tells why a document is as it is: its source rows, the checkpoints, what is pending, what the index holds.
+    ///
+    /// It writes nothing and works beside a running pipeline.
+    Explain {
+        /// The key of the root row, as in the document's `_id`.
+        key: String,
+        /// Prints it as JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// Says how far the index is: documents, lag, stale and in-flight keys, dead letters, last runs.
     ///
     /// It reads the state alone and asks the index for its number of documents, so it works beside a running pipeline

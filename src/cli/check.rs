@@ -42,18 +42,27 @@ pub(super) fn check(settings: &Settings, as_json: bool) -> Result<u8> {
                 })
             })
             .collect();
-        output::json(&json!({ "level": worst.as_str(), "findings": list }))?;
+        output::json(&json!({ "status": colour(worst), "level": worst.as_str(), "findings": list }))?;
     } else {
         for finding in &findings {
             print(finding)?;
         }
-        output::line(match worst {
+        let summary = match worst {
             Level::Good => "everything is as it should be",
             Level::Warning => "ready to sync, with the warnings above",
             Level::Problem => "not ready: mend the problems above",
-        })?;
+        };
+        output::line(&format!("{}: {summary}", colour(worst)))?;
     }
     Ok(exit_code)
+}
+
+fn colour(level: Level) -> &'static str {
+    match level {
+        Level::Good => "green",
+        Level::Warning => "yellow",
+        Level::Problem => "red",
+    }
 }
 
 /// Everything that was found, and what the command ends with.
@@ -105,10 +114,26 @@ fn check_source(settings: &Settings, definition: &Definition, report: &mut Repor
         }
     };
     match source.inspect() {
-        Ok(found) => report.findings.extend(found),
+        // Without the right to read there is nothing to explain.
+        Ok(found) => match source.inspect_indexes(definition) {
+            Ok(missing) => report.findings.extend(with_missing_indexes(found, missing)),
+            Err(error) => {
+                report.findings.extend(found);
+                report.fail(subject, &error);
+            }
+        },
         Err(error) => report.fail(subject, &error),
     }
     Some(source.identity().clone())
+}
+
+/// A table with something missing is not called good besides.
+fn with_missing_indexes(mut found: Vec<Finding>, missing: Vec<Finding>) -> Vec<Finding> {
+    found.retain(|finding| {
+        finding.level != Level::Good || !missing.iter().any(|other| other.subject == finding.subject)
+    });
+    found.extend(missing);
+    found
 }
 
 fn check_state(

@@ -3,6 +3,7 @@
 mod arguments;
 mod check;
 mod dead_letters;
+mod explain;
 mod init;
 mod layout;
 mod logging;
@@ -76,6 +77,7 @@ fn run(arguments: &Arguments) -> Result<u8> {
         Command::Resync { adopt } => sync::resync(&settings, *adopt),
         Command::Check { json } => check::check(&settings, *json),
         Command::Preview { keys, diff } => preview::preview(&settings, keys, *diff),
+        Command::Explain { key, json } => explain::explain(&settings, key, *json),
         Command::Status { json } => status::status(&settings, *json),
         Command::Verify { repair, force, sample, json } => {
             let repair = match (repair, force) {
