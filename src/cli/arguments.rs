@@ -14,7 +14,7 @@ use crate::settings::LogFormat;
 #[command(
     name = "pgsluice",
     version,
-    after_help = "Start with `pgsluice check`, then `pgsluice once`, then leave `pgsluice run` running.\n\n\
+    after_help = "Start with `pgsluice init` for a definition, `pgsluice check`, then `pgsluice once`, then leave `pgsluice run` running.\n\n\
                   Exit codes: 0 done; 1 done, but documents were refused or verify found differences; 2 wrong usage, settings or definition;\n\
                   3 PostgreSQL or the index unreachable for longer than RETRY_DEADLINE; 4 another process runs the\n\
                   pipeline on this state.\n\n\
