@@ -76,7 +76,11 @@ pub(super) fn explain(settings: &Settings, key: &str, as_json: bool) -> Result<u
         .find(|action| action.kind == ActionKind::Index)
         .and_then(|action| serde_json::from_slice(&rendered.body[action.document.clone()]).ok());
     let report = Report { key: &key, generation, built, refusal, found, state, status, origins, unwatched };
-    if as_json { output::json(&report.as_json())? } else { report.print()? }
+    if as_json {
+        output::json(&report.as_json())?
+    } else {
+        report.print()?
+    }
     Ok(0)
 }
 
@@ -112,7 +116,9 @@ impl Report<'_> {
                 (Some(_), true) => {
                     "the document is what would be built now, and will be built once more".to_owned()
                 }
-                (None, _) => "there is no row, or it does not meet `where`, and there is no document".to_owned(),
+                (None, _) => {
+                    "there is no row, or it does not meet `where`, and there is no document".to_owned()
+                }
             };
         }
         if let Some(letter) = &self.state.dead_letter
@@ -141,7 +147,9 @@ impl Report<'_> {
             return format!("{what}: a full load is under way, which may not have come to it");
         }
         if let Some(table) = awaits_poll {
-            return format!("{what}: a row of {table} was written after the checkpoint, the next poll sees it");
+            return format!(
+                "{what}: a row of {table} was written after the checkpoint, the next poll sees it"
+            );
         }
         if let Some(due_at) = self.state.due_at {
             return format!("{what}: it is due to be built at {}", instant(due_at));
@@ -213,7 +221,8 @@ impl Report<'_> {
                 self.checkpoint(&origin.table).unwrap_or("none yet")
             ))?;
             for row in &origin.rows {
-                let after = if row.is_after_checkpoint == Some(true) { ", read by the next poll" } else { "" };
+                let after =
+                    if row.is_after_checkpoint == Some(true) { ", read by the next poll" } else { "" };
                 output::line(&format!(
                     "  {}  cursor {}{after}",
                     row.key,

@@ -64,7 +64,8 @@ pub(super) fn explain(
     let rows = client
         .query_typed(&format!("explain (verbose, format json) {statement}"), &values)
         .map_err(|error| classify(&error, format!("cannot explain how {what} is read")))?;
-    let plan = rows.first().and_then(|row| serde_json::from_slice(raw_cell(row, 0)?).ok()).unwrap_or_default();
+    let plan =
+        rows.first().and_then(|row| serde_json::from_slice(raw_cell(row, 0)?).ok()).unwrap_or_default();
     EXPLAINED.with_borrow_mut(|explained| {
         if let Some((_, all)) = explained {
             all.push(Explained { what: what.to_owned(), statement: statement.to_owned(), plan });
@@ -92,7 +93,8 @@ struct Indexed {
 impl Indexed {
     fn has_index_on(&self, columns: &[String]) -> bool {
         self.indexes.iter().any(|index| {
-            index.len() >= columns.len() && index[..columns.len()].iter().all(|column| columns.contains(column))
+            index.len() >= columns.len()
+                && index[..columns.len()].iter().all(|column| columns.contains(column))
         })
     }
 }
@@ -312,8 +314,8 @@ fn searched_columns(statement: &str, alias: &str) -> Vec<String> {
             continue;
         }
         let Some((column, rest)) = quoted(&statement[start..]) else { continue };
-        let is_compared =
-            before.ends_with(" = ") || [" = ", " >= ", " > ", " <= "].iter().any(|sign| rest.starts_with(sign));
+        let is_compared = before.ends_with(" = ")
+            || [" = ", " >= ", " > ", " <= "].iter().any(|sign| rest.starts_with(sign));
         if is_compared && !columns.contains(&column) {
             columns.push(column);
         }

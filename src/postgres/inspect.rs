@@ -123,8 +123,11 @@ impl Source {
         if row.get::<_, String>(0) == "on" {
             return Ok(None);
         }
-        let finding =
-            Finding::new(Level::Warning, "PostgreSQL", "track_counts is off, so deleted rows are not counted");
+        let finding = Finding::new(
+            Level::Warning,
+            "PostgreSQL",
+            "track_counts is off, so deleted rows are not counted",
+        );
         Ok(Some(finding.cure("switch track_counts on, or choose a shorter VERIFY_INTERVAL")))
     }
 

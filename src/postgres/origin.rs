@@ -53,18 +53,18 @@ impl Source {
             let table = watched.name.to_string();
             let checkpoint = checkpoint(&table);
             let mut origin = Origin { rows: Vec::new(), row_count: 0, has_more: false, table };
-            let mut rows: Vec<(Option<String>, OriginRow)> = Vec::new();
+            let mut rows: Vec<OriginRow> = Vec::new();
             for path in 0..watched.paths.len() {
                 for row in self.rows_by_path(watched, path, key, checkpoint.as_deref())? {
-                    if !rows.iter().any(|(_, known)| known.key == row.key) {
-                        rows.push((row.cursor.clone(), row));
+                    if !rows.iter().any(|known| known.key == row.key) {
+                        rows.push(row);
                     }
                 }
             }
             origin.has_more = rows.len() > COUNT_LIMIT;
             rows.truncate(COUNT_LIMIT);
             origin.row_count = rows.len();
-            origin.rows = rows.into_iter().map(|(_, row)| row).take(shown).collect();
+            origin.rows = rows.into_iter().take(shown).collect();
             origins.push(origin);
         }
         Ok(origins)
@@ -81,7 +81,9 @@ impl Source {
         let plan = std::sync::Arc::clone(&self.plan);
         let types = plan.root.key_types();
         let (joins, expressions): (&str, Vec<&str>) = match &watched.paths[path] {
-            Path::Direct(columns) => ("", columns.iter().map(|(expression, _)| expression.as_str()).collect()),
+            Path::Direct(columns) => {
+                ("", columns.iter().map(|(expression, _)| expression.as_str()).collect())
+            }
             Path::Joined { joins, key, .. } => (joins, key.iter().map(String::as_str).collect()),
         };
         let mut parameters = Parameters::default();
@@ -99,7 +101,11 @@ impl Source {
             Some(checkpoint) => {
                 parameters.text(Some(checkpoint.to_owned()));
                 let parameter = format!("${}", types.len() + 1);
-                format!("{} >= {}", watched.cursor, lower_bound(watched.cursor_kind, &parameter, &self.timezone))
+                format!(
+                    "{} >= {}",
+                    watched.cursor,
+                    lower_bound(watched.cursor_kind, &parameter, &self.timezone)
+                )
             }
             None => "null::bool".to_owned(),
         };

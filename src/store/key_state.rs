@@ -68,7 +68,7 @@ impl Store {
                 .prepare_cached("select count(*) from open_ranges where generation = ?1")?
                 .query_row([id], |row| row.get(0))?;
             state.range_count += u64::try_from(open).unwrap_or(0);
-            state.dead_letter = self::dead_letter(connection, id, key)?;
+            state.dead_letter = dead_letter(connection, id, key)?;
             Ok(state)
         })
     }
@@ -109,7 +109,9 @@ mod tests {
             Acknowledgement { applied: &keys([2]), refused: &[letter(1, "bad")], ..acknowledgement() };
         store.acknowledge(batch.number, &outcome, 8).unwrap();
         let first = state_of(1);
-        assert!(first.in_flight.is_none() && first.dead_letter.unwrap().error_type == letter(1, "bad").error_type);
+        assert!(
+            first.in_flight.is_none() && first.dead_letter.unwrap().error_type == letter(1, "bad").error_type
+        );
         assert_eq!(reader.key_state("unknown", &key(1)).unwrap(), KeyState::default());
     }
 }

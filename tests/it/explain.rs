@@ -38,7 +38,11 @@ fn a_document_is_explained_by_its_rows_the_state_and_the_index() {
     assert_eq!(found["document"]["is_ours"], true);
     let table = |name: &str| {
         let tables = found["tables"].as_array().unwrap();
-        tables.iter().find(|table| table["table"] == name).unwrap_or_else(|| panic!("{name} in {found:#}")).clone()
+        tables
+            .iter()
+            .find(|table| table["table"] == name)
+            .unwrap_or_else(|| panic!("{name} in {found:#}"))
+            .clone()
     };
     assert_eq!(table("content.film_work")["rows"][0]["key"], film.as_str());
     assert_eq!(table("content.person_film_work")["row_count"], link_count);
