@@ -217,5 +217,8 @@ fn columns_of_every_type_fit_the_drafted_mapping() {
     let properties = &mapping["mappings"]["properties"];
     assert_eq!(properties["f"]["fields"]["keyword"]["type"], "keyword");
     assert_eq!((&properties["q"]["type"], &properties["s"]["type"]), (&json!("integer"), &json!("keyword")));
-    assert_eq!(bench.index.search(&json!({ "term": { "q": 3 } })), ["9223372036854775807"]);
+    // Without the documents: one of them holds a number that no double can.
+    let query = json!({ "query": { "term": { "q": 3 } }, "_source": false });
+    let (_, answer) = bench.index.call("POST", &format!("{}/_search", bench.index.alias), &query);
+    assert_eq!(answer["hits"]["hits"][0]["_id"], "9223372036854775807", "{answer}");
 }
