@@ -77,9 +77,9 @@ pub(super) fn explain(settings: &Settings, key: &str, as_json: bool) -> Result<u
         .and_then(|action| serde_json::from_slice(&rendered.body[action.document.clone()]).ok());
     let report = Report { key: &key, generation, built, refusal, found, state, status, origins, unwatched };
     if as_json {
-        output::json(&report.as_json())?
+        output::json(&report.as_json())?;
     } else {
-        report.print()?
+        report.print()?;
     }
     Ok(0)
 }

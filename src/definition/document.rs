@@ -14,8 +14,8 @@ use crate::definition::section::{Problems, Section, Text, Value, text_of};
 use crate::definition::{ColumnReference, Field, Item, Relation, RelationId, Source, TableName};
 use crate::suggestion::did_you_mean;
 
-const LIST_FIELDS: &[&str] = &["list", "value", "object", "where", "order", "limit"];
-const ONE_FIELDS: &[&str] = &["one", "value", "object", "where"];
+pub(super) const LIST_FIELDS: &[&str] = &["list", "value", "object", "where", "order", "limit"];
+pub(super) const ONE_FIELDS: &[&str] = &["one", "value", "object", "where"];
 
 /// What stands before a column of the link table.
 pub(super) const THROUGH: &str = "through.";

@@ -68,4 +68,6 @@ fn read(path: &Path) -> Result<String> {
 }
 
 #[cfg(test)]
+mod schema_tests;
+#[cfg(test)]
 mod tests;

@@ -14,8 +14,9 @@ use crate::error::{Error, Result};
 /// The version of the file's format that this program reads.
 const VERSION: i128 = 1;
 
-const TOP_FIELDS: &[&str] = &["version", "index", "mapping", "timezone", "root", "relation", "document"];
-const ROOT_FIELDS: &[&str] = &["table", "key", "cursor", "where"];
+pub(super) const TOP_FIELDS: &[&str] =
+    &["version", "index", "mapping", "timezone", "root", "relation", "document"];
+pub(super) const ROOT_FIELDS: &[&str] = &["table", "key", "cursor", "where"];
 
 /// Reads and checks a definition; `origin` names it in messages and `load_mapping` gives the text of its mapping file.
 ///

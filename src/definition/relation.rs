@@ -6,8 +6,8 @@ use crate::definition::section::{Problems, Section, text_of};
 use crate::definition::{JoinColumn, Relation, RelationId, TableName, Through};
 use crate::suggestion::did_you_mean;
 
-const RELATION_FIELDS: &[&str] = &["table", "key", "cursor", "below", "through", "on"];
-const THROUGH_FIELDS: &[&str] = &["table", "key", "cursor", "on"];
+pub(super) const RELATION_FIELDS: &[&str] = &["table", "key", "cursor", "below", "through", "on"];
+pub(super) const THROUGH_FIELDS: &[&str] = &["table", "key", "cursor", "on"];
 
 /// Reads all relations. A relation with something wrong in it is returned nevertheless, so that what uses it is not
 /// called wrong too.

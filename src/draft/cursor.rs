@@ -55,9 +55,12 @@ pub(super) struct Cursor {
     pub(super) is_zoneless: bool,
 }
 
+/// How far a column is from the best cursor: by name, whether it may be NULL, by type, by its place among the names.
+type Rank = (usize, bool, usize, usize);
+
 /// The likely cursor; rows of a link table are rarely updated, so there the time of their making will do.
 pub(super) fn cursor(table: &SurveyedTable, is_link: bool) -> Option<Cursor> {
-    let mut best: Option<((usize, bool, usize, usize), &SurveyedColumn)> = None;
+    let mut best: Option<(Rank, &SurveyedColumn)> = None;
     for column in &table.columns {
         let Some(type_rank) = type_rank(column) else { continue };
         let plain: String =

@@ -21,11 +21,12 @@ impl Properties {
     }
 
     /// Adds an object, or a list of objects.
-    pub(super) fn object(&mut self, field: &str, properties: Self, is_list: bool) {
+    pub(super) fn object(&mut self, field: &str, Self(properties): Self, is_list: bool) {
+        let properties = Value::Object(properties);
         let mapping = if is_list {
-            json!({ "type": "nested", "properties": properties.0 })
+            json!({ "type": "nested", "properties": properties })
         } else {
-            json!({ "properties": properties.0 })
+            json!({ "properties": properties })
         };
         self.0.insert(field.to_owned(), mapping);
     }

@@ -144,7 +144,7 @@ impl<'s> Writer<'s> {
     fn doubt(&mut self, table: &TableName, found: Option<cursor::Cursor>) {
         match found {
             None => {
-                self.note(format!("{table} has no cursor: polling does not see its changes, verify does"))
+                self.note(format!("{table} has no cursor: polling does not see its changes, verify does"));
             }
             Some(found) => {
                 self.is_zoneless |= found.is_zoneless;
