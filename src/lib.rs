@@ -37,4 +37,6 @@ pub mod verify;
 
 pub mod pipeline;
 
+pub mod draft;
+
 pub mod cli;

@@ -37,16 +37,17 @@ pub(super) fn check(settings: &Settings, only: Option<&str>, as_json: bool) -> R
                 })
             })
             .collect();
-        output::json(&json!({ "level": worst.as_str(), "findings": list }))?;
+        output::json(&json!({ "status": colour(worst), "level": worst.as_str(), "findings": list }))?;
     } else {
         for (index, finding) in &found {
             print(index.filter(|_| definitions.len() > 1), finding)?;
         }
-        output::line(match worst {
+        let summary = match worst {
             Level::Good => "everything is as it should be",
             Level::Warning => "ready to sync, with the warnings above",
             Level::Problem => "not ready: mend the problems above",
-        })?;
+        };
+        output::line(&format!("{}: {summary}", colour(worst)))?;
     }
     Ok(exit_code)
 }
@@ -92,6 +93,14 @@ fn check_definition(settings: &Settings, definition: &Definition) -> Report {
     check_state(settings, definition, kept, identity.as_ref(), &mut report);
     check_index(settings, definition, source.as_ref(), &mut report);
     report
+}
+
+fn colour(level: Level) -> &'static str {
+    match level {
+        Level::Good => "green",
+        Level::Warning => "yellow",
+        Level::Problem => "red",
+    }
 }
 
 /// Everything that was found, and what the command ends with.
@@ -152,7 +161,14 @@ fn check_source(settings: &Settings, definition: &Definition, report: &mut Repor
         }
     };
     match source.inspect() {
-        Ok(found) => report.extend(found),
+        // Without the right to read there is nothing to explain.
+        Ok(found) => match source.inspect_indexes(definition) {
+            Ok(missing) => report.extend(with_missing_indexes(found, missing)),
+            Err(error) => {
+                report.extend(found);
+                report.fail(subject, &error);
+            }
+        },
         Err(error) => report.fail(subject, &error),
     }
     let mappings = definition.mapping.get("mappings").and_then(serde_json::Value::as_object);
@@ -160,6 +176,15 @@ fn check_source(settings: &Settings, definition: &Definition, report: &mut Repor
         report.extend(check_mapping::findings(&source.plan().document, mappings, "mapping file"));
     }
     Some(source)
+}
+
+/// A table with something missing is not called good besides.
+fn with_missing_indexes(mut found: Vec<Finding>, missing: Vec<Finding>) -> Vec<Finding> {
+    found.retain(|finding| {
+        finding.level != Level::Good || !missing.iter().any(|other| other.subject == finding.subject)
+    });
+    found.extend(missing);
+    found
 }
 
 fn check_state(

@@ -77,7 +77,7 @@ fn preview_definition(
 }
 
 /// Refuses what is no key of the root table at all: a slip of the hand must not look like a row that is gone.
-fn must_be_possible(source: &mut Source, definition: &Definition, keys: &[Key]) -> Result<()> {
+pub(super) fn must_be_possible(source: &mut Source, definition: &Definition, keys: &[Key]) -> Result<()> {
     let impossible = source.impossible_keys(keys)?;
     if impossible.is_empty() {
         return Ok(());

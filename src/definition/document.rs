@@ -14,9 +14,9 @@ use crate::definition::section::{Problems, Section, Text, Value, text_of};
 use crate::definition::{ColumnReference, Expression, Field, Item, Relation, RelationId, Source, TableName};
 use crate::suggestion::did_you_mean;
 
-const LIST_FIELDS: &[&str] = &["list", "value", "object", "where", "order", "limit"];
-const ONE_FIELDS: &[&str] = &["one", "value", "object", "where"];
-const COUNT_FIELDS: &[&str] = &["count", "where"];
+pub(super) const LIST_FIELDS: &[&str] = &["list", "value", "object", "where", "order", "limit"];
+pub(super) const ONE_FIELDS: &[&str] = &["one", "value", "object", "where"];
+pub(super) const COUNT_FIELDS: &[&str] = &["count", "where"];
 
 /// The entry of a document that is no field: what routes it to its shard.
 pub(super) const ROUTING: &str = "_routing";

@@ -23,6 +23,17 @@ use crate::error::{Error, Result};
 pub use model::*;
 pub use parse::parse;
 
+/// The JSON Schema (2020-12) of the format, for editors.
+pub const SCHEMA: &str = include_str!("../../definitions/definition.schema.json");
+
+/// Reads a table's name as a definition writes it, or says what would be right.
+///
+/// # Errors
+/// What is wrong with it, in words.
+pub fn table_name(text: &str) -> std::result::Result<TableName, String> {
+    name::parse_table(text)
+}
+
 /// Reads and checks a definition file; its mapping file lies relative to it.
 ///
 /// # Errors
@@ -66,5 +77,7 @@ fn read(path: &Path) -> Result<String> {
 
 #[cfg(test)]
 mod field_tests;
+#[cfg(test)]
+mod schema_tests;
 #[cfg(test)]
 mod tests;

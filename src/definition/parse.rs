@@ -17,7 +17,7 @@ use crate::suggestion::did_you_mean;
 /// The version of the file's format that this program reads.
 const VERSION: i128 = 1;
 
-const TOP_FIELDS: &[&str] = &[
+pub(super) const TOP_FIELDS: &[&str] = &[
     "version",
     "index",
     "mapping",
@@ -29,7 +29,7 @@ const TOP_FIELDS: &[&str] = &[
     "tombstone",
     "document",
 ];
-const ROOT_FIELDS: &[&str] = &["table", "key", "cursor", "where"];
+pub(super) const ROOT_FIELDS: &[&str] = &["table", "key", "cursor", "where"];
 
 /// Reads and checks a definition; `origin` names it in messages and `load_mapping` gives the text of its mapping file.
 ///

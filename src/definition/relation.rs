@@ -6,8 +6,9 @@ use crate::definition::section::{Problems, Section, text_of};
 use crate::definition::{JoinColumn, Relation, RelationId, TableName, Through};
 use crate::suggestion::did_you_mean;
 
-const RELATION_FIELDS: &[&str] = &["table", "key", "cursor", "where", "below", "through", "on", "depth"];
-const THROUGH_FIELDS: &[&str] = &["table", "key", "cursor", "on"];
+pub(super) const RELATION_FIELDS: &[&str] =
+    &["table", "key", "cursor", "where", "below", "through", "on", "depth"];
+pub(super) const THROUGH_FIELDS: &[&str] = &["table", "key", "cursor", "on"];
 
 /// The most levels of a relation that repeats itself: each is read by a statement of its own.
 const DEPTH_MAX: usize = 16;

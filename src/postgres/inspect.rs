@@ -8,7 +8,7 @@ use crate::error::Result;
 use crate::finding::{Finding, Level};
 use crate::postgres::activity::forgotten_after;
 use crate::postgres::connect::classify;
-use crate::postgres::sql::{literal, name, table};
+use crate::postgres::sql::literal;
 use crate::postgres::watched::Path;
 use crate::postgres::{CursorKind, Source, WatchedTable};
 
@@ -20,6 +20,9 @@ const COUNT_LIMIT: i64 = 1_000;
 
 /// Tombstones of other types than the key's that are tried.
 const NAMED_LOOKED_AT: usize = 1_000;
+
+/// Rows of a larger table are counted only by an index on the cursor; that one is missing is said elsewhere.
+const COUNTED_BYTES: i64 = 256 << 20;
 
 /// A row this far ahead of the server's clock is worth a warning; less is the clock of an application server.
 const AHEAD: &str = "interval '5 minutes'";
@@ -45,6 +48,7 @@ impl Source {
         ));
         findings.push(self.inspect_activity()?);
         findings.extend(self.inspect_forgotten()?);
+        findings.extend(self.inspect_statistics_settings()?);
         let plan = std::sync::Arc::clone(&self.plan);
         for watched in &plan.watched {
             findings.extend(self.inspect_watched(watched)?);
@@ -139,6 +143,23 @@ impl Source {
         ))
     }
 
+    /// Verify learns of deletions from the server's statistics.
+    fn inspect_statistics_settings(&mut self) -> Result<Option<Finding>> {
+        let row = self
+            .client
+            .query_typed_one("select current_setting('track_counts')", &[])
+            .map_err(|error| classify(&error, "cannot read the server's settings".to_owned()))?;
+        if row.get::<_, String>(0) == "on" {
+            return Ok(None);
+        }
+        let finding = Finding::new(
+            Level::Warning,
+            "PostgreSQL",
+            "track_counts is off, so deleted rows are not counted",
+        );
+        Ok(Some(finding.cure("switch track_counts on, or choose a shorter VERIFY_INTERVAL")))
+    }
+
     fn inspect_watched(&mut self, watched: &WatchedTable) -> Result<Vec<Finding>> {
         let subject = watched.name.to_string();
         let mut findings = Vec::new();
@@ -165,7 +186,6 @@ impl Source {
             );
         }
         findings.extend(self.inspect_cursor_values(watched, &subject)?);
-        findings.extend(self.inspect_index(watched, &subject)?);
         findings.extend(self.inspect_subscription(watched, &subject)?);
         findings.extend(self.inspect_named(watched, &subject)?);
         if findings.is_empty() {
@@ -198,6 +218,31 @@ impl Source {
         }))
     }
 
+    /// Whether rows can be counted by their cursor without reading all of a large table: by an index, or since it is
+    /// small. Of a view nobody knows: it is counted.
+    fn can_count_by_cursor(&mut self, watched: &WatchedTable) -> Result<bool> {
+        let row = self
+            .client
+            .query_typed_one(
+                "select coalesce(pg_catalog.pg_relation_size(c.oid) < $3::text::int8, true)
+                        or exists (select 1
+                                     from pg_catalog.pg_index i
+                                     join pg_catalog.pg_attribute a on a.attrelid = i.indrelid and a.attnum = i.indkey[0]
+                                    where i.indrelid = c.oid and i.indisvalid and i.indpred is null and a.attname = $4)
+                   from pg_catalog.pg_class c
+                   join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+                  where n.nspname = $1 and c.relname = $2",
+                &[
+                    (&watched.name.schema, Type::TEXT),
+                    (&watched.name.name, Type::TEXT),
+                    (&COUNTED_BYTES.to_string(), Type::TEXT),
+                    (&watched.cursor_column, Type::TEXT),
+                ],
+            )
+            .map_err(|error| classify(&error, format!("cannot read the size of {}", watched.name)))?;
+        Ok(row.get(0))
+    }
+
     fn inspect_cursor_values(&mut self, watched: &WatchedTable, subject: &str) -> Result<Vec<Finding>> {
         let now = match watched.cursor_kind {
             CursorKind::Timestamptz => "now()".to_owned(),
@@ -206,6 +251,9 @@ impl Source {
             }
         };
         let (table, cursor) = (&watched.table, &watched.cursor);
+        if !self.can_count_by_cursor(watched)? {
+            return Ok(Vec::new());
+        }
         let statement = format!(
             "select (select count(*) from (select 1 from {table} as t0 where {cursor} is null limit {COUNT_LIMIT}) n),
                     (select count(*) from (select 1 from {table} as t0 where {cursor} > {now} + {AHEAD}
@@ -236,47 +284,6 @@ impl Source {
             }
         }
         Ok(findings)
-    }
-
-    /// A poll reads by the cursor: without an index on it, it reads the whole table.
-    fn inspect_index(&mut self, watched: &WatchedTable, subject: &str) -> Result<Option<Finding>> {
-        let column = &watched.cursor_column;
-        let found = self
-            .client
-            .query_typed(
-                "select 1
-                   from pg_catalog.pg_index i
-                   join pg_catalog.pg_class c on c.oid = i.indrelid
-                   join pg_catalog.pg_namespace n on n.oid = c.relnamespace
-                   join pg_catalog.pg_attribute a on a.attrelid = c.oid and a.attnum = i.indkey[0]
-                  where n.nspname = $1 and c.relname = $2 and a.attname = $3
-                    and i.indisvalid and i.indpred is null",
-                &[(&watched.name.schema, Type::TEXT), (&watched.name.name, Type::TEXT), (column, Type::TEXT)],
-            )
-            .map_err(|error| classify(&error, format!("cannot read the indexes of {subject}")))?;
-        if !found.is_empty() || !watched.has_xmin {
-            return Ok(None);
-        }
-        let mut columns = vec![name(column)];
-        columns.extend(
-            watched.key.iter().filter_map(|key| key.expression.strip_prefix("t0.").map(str::to_owned)),
-        );
-        columns.dedup();
-        columns.retain(|column| column != "ctid" && column != "tableoid");
-        Ok(Some(
-            Finding::new(
-                Level::Warning,
-                subject,
-                "has no index on its cursor, so every poll reads the whole table",
-            )
-            .cure(format!(
-                "create index{} on {} ({})",
-                // PostgreSQL cannot do that for a partitioned table.
-                if watched.is_partitioned { "" } else { " concurrently" },
-                table(&watched.name),
-                columns.join(", ")
-            )),
-        ))
     }
 
     /// Logical replication's apply keeps the origin's cursor values: rows arrive with an old one.

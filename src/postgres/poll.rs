@@ -273,7 +273,7 @@ impl Source {
 ///
 /// Where clocks go back an hour in autumn, local times repeat: an instant within three hours before such a change is
 /// moved to the smallest local time that any later instant can have.
-fn lower_bound(kind: CursorKind, parameter: &str, timezone: &str) -> String {
+pub(super) fn lower_bound(kind: CursorKind, parameter: &str, timezone: &str) -> String {
     let zone = literal(timezone);
     let instant = format!("{parameter}::text::timestamptz");
     let local = format!(

@@ -15,7 +15,7 @@ use crate::postgres::plan::{SourcePlan, plan};
 use crate::postgres::select::is_readable;
 use crate::postgres::sql::{Parameters, literal, table};
 use crate::postgres::written::{WrittenForms, try_conditions};
-use crate::postgres::{SourceIdentity, catalog};
+use crate::postgres::{SourceIdentity, catalog, indexes};
 use crate::settings::SourceSettings;
 
 /// Limits on what is read at a time.
@@ -248,6 +248,9 @@ pub(super) fn stream(
     let values: Vec<(Box<dyn ToSql + Sync>, _)> = parameters.into_values();
     let failed = |error: postgres::Error| classify(&error, format!("cannot read {what}"));
     log::trace!("{statement}");
+    if !indexes::explain(client, what, statement, &values)? {
+        return Ok(());
+    }
     let mut rows = client.query_typed_raw(statement, values).map_err(failed)?;
     let mut is_checked = false;
     while let Some(row) = rows.next().map_err(failed)? {

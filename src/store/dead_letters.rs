@@ -17,7 +17,7 @@ use crate::store::stale_keys::{self, Place};
 /// How many dead letters one transaction retries or drops, so that a running pipeline never waits long for the file.
 const PAGE: u32 = 1_000;
 
-const COLUMNS: &str = "
+pub(super) const COLUMNS: &str = "
 select l.id, g.name, l.key, l.error_type, l.reason, length(cast(l.document as blob)), l.attempts, l.first_at, l.last_at
   from dead_letters l
   join generations g on g.id = l.generation";
@@ -71,7 +71,7 @@ impl KeptDeadLetter {
         DeadLetterPosition { last_at: self.last_at, id: self.id }
     }
 
-    fn from_row(row: &Row<'_>) -> rusqlite::Result<Self> {
+    pub(super) fn from_row(row: &Row<'_>) -> rusqlite::Result<Self> {
         Ok(Self {
             id: row.get(0)?,
             generation: row.get(1)?,
