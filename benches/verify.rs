@@ -35,7 +35,7 @@ fn main() {
     let render_limits = RenderLimits { document_max_bytes: settings.document_max_bytes };
     let connect = || Source::connect(&settings.source, &definition, limits);
     for round in 0..3 {
-        let mut ids: Vec<String> = Vec::new();
+        let mut ids = Vec::new();
         let mut source = connect().unwrap();
         let (mut low, began) = (None, Instant::now());
         loop {
