@@ -14,6 +14,7 @@ mod lookup;
 mod plan;
 mod poll;
 mod select;
+mod server;
 mod source;
 mod sql;
 mod statistics;

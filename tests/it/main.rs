@@ -28,4 +28,5 @@ mod restarts;
 mod servers;
 mod signals;
 mod soak;
+mod too_old;
 mod verify;

