@@ -128,6 +128,7 @@ fn on_each_server(theme: &str, test: impl Fn(&Server)) {
             nodes: vec![url.trim_end_matches('/').to_owned()],
             credentials: Credentials::None,
             ca: None,
+            client_certificate: None,
             request_timeout: Duration::from_secs(60),
         })
         .unwrap();

@@ -4,14 +4,17 @@
 
 use std::io::ErrorKind;
 
+use rustls::AlertDescription;
 use ureq::Timeout;
 
 use crate::elastic::response::{Cause, Response};
 use crate::error::{Error, Kind, Result};
 
-const CREDENTIALS_CURE: &str = "check ELASTIC_USER and ELASTIC_PASSWORD, or ELASTIC_API_KEY";
-const RIGHTS_CURE: &str = "give the user of ELASTIC_USER or ELASTIC_API_KEY its rights: monitor on the cluster; \
+const CREDENTIALS_CURE: &str = "check ELASTIC_USER and ELASTIC_PASSWORD, or ELASTIC_API_KEY, or ELASTIC_BEARER_TOKEN, or ELASTIC_CLIENT_CERT";
+const RIGHTS_CURE: &str = "give the user of ELASTIC_USER, or of the key, token or certificate, its rights: monitor on the cluster; \
                            read, write, create_index, manage and view_index_metadata on the index";
+const CLIENT_CERTIFICATE_CURE: &str =
+    "if it lets in only who shows a certificate, name ours in ELASTIC_CLIENT_CERT";
 const INDEX_GONE_CURE: &str = "the index or its alias was deleted; `pgsluice resync` loads it anew";
 
 /// A request without an answer.
@@ -29,6 +32,20 @@ impl Failure {
 
     fn perhaps_sent(error: Error) -> Self {
         Self { error, is_surely_unsent: false }
+    }
+
+    /// The same of a server that has answered nothing yet: with TLS 1.3 a node that wants a certificate of ours hangs up
+    /// when we have begun to ask already, and its reason is often lost with the connection.
+    pub(crate) fn at_first(self, node: &str) -> Self {
+        let Self { error, is_surely_unsent } = self;
+        if !node.starts_with("https:")
+            || !error.is_retryable()
+            || error.hint_text().is_some()
+            || is_surely_unsent
+        {
+            return Self { error, is_surely_unsent };
+        }
+        Self { error: error.hint(CLIENT_CERTIFICATE_CURE), is_surely_unsent }
     }
 }
 
@@ -91,8 +108,28 @@ fn explain_tls(cause: rustls::Error, node: &str) -> Error {
         rustls::Error::InvalidMessage(_) => Error::wrong(format!("{node} does not speak TLS"))
             .because(cause)
             .hint("a node without TLS is written http:// in ELASTIC_URL"),
+        rustls::Error::AlertReceived(alert) if is_about_our_certificate(alert) => {
+            Error::wrong(format!("{node} does not accept our certificate, or wants one"))
+                .because(cause)
+                .hint("name the certificate by which it is to know us in ELASTIC_CLIENT_CERT")
+        }
         other => Error::unreachable(format!("the TLS connection to {node} failed")).because(other),
     }
+}
+
+/// Whether the server ended the handshake for want of a certificate of ours that it trusts.
+fn is_about_our_certificate(alert: AlertDescription) -> bool {
+    matches!(
+        alert,
+        AlertDescription::CertificateRequired
+            | AlertDescription::BadCertificate
+            | AlertDescription::UnsupportedCertificate
+            | AlertDescription::CertificateRevoked
+            | AlertDescription::CertificateExpired
+            | AlertDescription::CertificateUnknown
+            | AlertDescription::UnknownCA
+            | AlertDescription::AccessDenied
+    )
 }
 
 /// Returns the answer if it is a success, else the error of [`refusal`].
@@ -177,6 +214,18 @@ mod tests {
                 None => assert_eq!(error.hint_text(), None),
             }
         }
+    }
+
+    #[test]
+    fn a_node_that_wants_another_certificate_of_ours_is_not_asked_again() {
+        let alert =
+            |alert| explain(ureq::Error::Rustls(rustls::Error::AlertReceived(alert)), "https://node").error;
+        for about_ours in [AlertDescription::CertificateRequired, AlertDescription::UnknownCA] {
+            let error = alert(about_ours);
+            assert_eq!(error.exit_code(), 2);
+            assert!(error.hint_text().is_some_and(|hint| hint.contains("ELASTIC_CLIENT_CERT")), "{error:?}");
+        }
+        assert_eq!(alert(AlertDescription::InternalError).exit_code(), 3);
     }
 
     #[test]

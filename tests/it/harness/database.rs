@@ -122,6 +122,7 @@ impl Database {
     /// Makes the database anew, empty, under the same name.
     pub fn create_again(&self) {
         self.connect_to("postgres").batch_execute(&format!("create database {}", self.name)).unwrap();
+        self.add_what_later_versions_have();
     }
 
     fn psql(&self) -> Command {
