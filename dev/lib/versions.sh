@@ -55,6 +55,7 @@ postgres_get() {
     [ -d "$CACHE/$PG_NAME" ] || with_download_folder download_postgres
     PG_HOME=$(server_files "$PG_NAME")
     # In place of the one of dev/lib/postgres.sh.
+    # shellcheck disable=SC2317 # called by the functions there
     pg_bin() { printf '%s/bin' "$PG_HOME"; }
 }
 
@@ -187,6 +188,80 @@ elasticsearch_off() {
     elasticsearch_stop
     rm -rf "${ES_DIR:?}"
 }
+
+# --- Elasticsearch with its security on
+
+secured_choose() {
+    ELASTIC_PORT=$MATRIX_SEARCH_PORT
+    ES_DIR=$RUN/matrix/secured
+    ES_URL=http://127.0.0.1:$ELASTIC_PORT
+    ES_SETTINGS='xpack.security.enabled: true
+xpack.security.autoconfiguration.enabled: false
+xpack.security.enrollment.enabled: false
+xpack.security.http.ssl.enabled: true
+xpack.security.http.ssl.key: certificates/node.key
+xpack.security.http.ssl.certificate: certificates/node.pem
+xpack.security.http.ssl.certificate_authorities: ["certificates/ca.pem"]
+xpack.security.http.ssl.client_authentication: optional
+xpack.security.authc.token.enabled: true
+xpack.security.authc.realms.file.users.order: 0
+xpack.security.authc.realms.pki.certificates.order: 1
+xpack.security.authc.realms.pki.certificates.certificate_authorities: ["certificates/ca.pem"]
+# Client certificates belong to a paid licence, of which every installation has a trial.
+xpack.license.self_generated.type: trial'
+}
+
+secured_get() {
+    need openssl openssl
+    elasticsearch_prepare
+}
+
+secured_on() {
+    rm -rf "${ES_DIR:?}"
+    as_server mkdir -p "$ES_DIR/conf/certificates"
+    make_certificates "$ES_DIR/conf/certificates"
+    # Both have the password `pgsluice`. What the writer may do is what docs/operations.md asks for.
+    # shellcheck disable=SC2016 # a hash, nothing to expand
+    local hash='$2a$10$Vd7cJr0PvZk2tT3mQ8bXyuX3X4ajoYB1Kgsc6wpwx84NuwJO6AIUu'
+    printf 'admin:%s\nwriter:%s\n' "$hash" "$hash" >"$ES_DIR/conf/users"
+    printf 'superuser:admin\nwriter:writer\n' >"$ES_DIR/conf/users_roles"
+    printf 'writer:\n  - "CN=pgsluice"\n' >"$ES_DIR/conf/role_mapping.yml"
+    cat >"$ES_DIR/conf/roles.yml" <<'CONF'
+writer:
+  cluster: [monitor]
+  indices:
+    - names: ['t_*']
+      privileges: [create_index, manage, view_index_metadata, read, write]
+CONF
+    # Asked over TLS and with a password, so not by wait_ready.
+    wait_ready() {
+        for _ in $(seq 300); do
+            if curl -fsS -o /dev/null --max-time 5 --cacert "$ES_DIR/conf/certificates/ca.pem" -u admin:pgsluice \
+                "https://127.0.0.1:$ELASTIC_PORT/_cluster/health?wait_for_status=yellow&timeout=4s" 2>/dev/null; then return 0; fi
+            sleep 0.3
+        done
+        start_failed elasticsearch "$ES_DIR/logs/server.log"
+    }
+    elasticsearch_start
+}
+
+# make_certificates FOLDER: an authority, and what it signed for the server on 127.0.0.1 and for a client.
+make_certificates() {
+    (
+        cd "$1" || exit
+        local name key=(-newkey rsa:2048 -nodes)
+        printf 'basicConstraints=CA:FALSE\nsubjectAltName=IP:127.0.0.1\n' >extensions
+        openssl req -x509 "${key[@]}" -days 30 -subj /CN=authority -keyout ca.key -out ca.pem
+        for name in node client; do
+            openssl req "${key[@]}" -subj "/CN=$([ "$name" = client ] && echo pgsluice || echo node)" -keyout "$name.key" -out "$name.csr"
+            openssl x509 -req -in "$name.csr" -CA ca.pem -CAkey ca.key -CAcreateserial -days 30 -extfile extensions -out "$name.pem"
+        done
+        # openssl makes keys that their owner alone reads.
+        chmod a+r -- *
+    ) >"$SERVICES/certificates.log" 2>&1 || start_failed certificates "$SERVICES/certificates.log"
+}
+
+secured_off() { elasticsearch_off; }
 
 # --- OpenSearch
 
