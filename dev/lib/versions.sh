@@ -143,7 +143,7 @@ elasticsearch_7_start() {
     (
         cd "$ES_DIR" || exit
         # shellcheck disable=SC2016 # the inner shell expands these: it becomes the server, so its id is the server's
-        as_server sh -c 'echo $$ >"$0"; exec "$@"' "$ES_DIR/pid" "$java" "-Xms$HEAP" "-Xmx$HEAP" -XX:-UsePerfData \
+        as_server LIBFFI_TMPDIR="$ES_DIR/tmp" sh -c 'echo $$ >"$0"; exec "$@"' "$ES_DIR/pid" "$java" "-Xms$HEAP" "-Xmx$HEAP" -XX:-UsePerfData \
             -XX:+ExitOnOutOfMemoryError -Djava.io.tmpdir="$ES_DIR/tmp" -Djna.nosys=true -Djava.locale.providers=SPI,COMPAT \
             -Djava.security.manager=allow -Dlog4j2.disable.jmx=true -Des.path.home="$home" -Des.path.conf="$ES_DIR/conf" \
             -Des.distribution.flavor=default -Des.distribution.type=tar -Des.bundled_jdk=false -cp "$home/lib/*" \
