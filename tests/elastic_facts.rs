@@ -298,9 +298,9 @@ fn a_batch_is_delivered_and_every_action_judged() {
         assert_eq!((first.applied_index_count, first.applied_delete_count), (2, 1));
         let refused: Vec<(&str, &str)> =
             first.refused.iter().map(|refusal| (refusal.key.as_str(), refusal.error_type.as_str())).collect();
-        let unparsable = match server.flavour {
-            Flavour::Elasticsearch => "document_parsing_exception",
-            Flavour::OpenSearch => "mapper_parsing_exception",
+        let unparsable = match (server.flavour, server.client.server_info().unwrap().major) {
+            (Flavour::Elasticsearch, 8..) => "document_parsing_exception",
+            _ => "mapper_parsing_exception",
         };
         assert_eq!(
             refused,
