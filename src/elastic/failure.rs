@@ -13,6 +13,7 @@ use crate::error::{Error, Kind, Result};
 const CREDENTIALS_CURE: &str = "check ELASTIC_USER and ELASTIC_PASSWORD, or ELASTIC_API_KEY, or ELASTIC_BEARER_TOKEN, or ELASTIC_CLIENT_CERT";
 const RIGHTS_CURE: &str = "give the user of ELASTIC_USER, or of the key, token or certificate, its rights: monitor on the cluster; \
                            read, write, create_index, manage and view_index_metadata on the index";
+const TLS_CURE: &str = "a node that speaks TLS is written https:// in ELASTIC_URL";
 const CLIENT_CERTIFICATE_CURE: &str =
     "if it lets in only who shows a certificate, name ours in ELASTIC_CLIENT_CERT";
 const INDEX_GONE_CURE: &str = "the index or its alias was deleted; `pgsluice resync` loads it anew";
@@ -23,29 +24,29 @@ pub(crate) struct Failure {
     pub(crate) error: Error,
     /// Whether not a byte of the request can have reached the server.
     pub(crate) is_surely_unsent: bool,
+    /// Whether there was a connection, and it ended before an answer.
+    was_cut: bool,
 }
 
 impl Failure {
     fn unsent(error: Error) -> Self {
-        Self { error, is_surely_unsent: true }
+        Self { error, is_surely_unsent: true, was_cut: false }
     }
 
     fn perhaps_sent(error: Error) -> Self {
-        Self { error, is_surely_unsent: false }
+        Self { error, is_surely_unsent: false, was_cut: false }
     }
 
-    /// The same of a server that has answered nothing yet: with TLS 1.3 a node that wants a certificate of ours hangs up
-    /// when we have begun to ask already, and its reason is often lost with the connection.
+    /// The same of a server that has answered nothing yet: it may hang up on everyone who comes this way.
+    ///
+    /// A node that speaks TLS does so on who does not. With TLS 1.3 a node that wants a certificate of ours does so when we
+    /// have begun to ask already, and its reason is often lost with the connection.
     pub(crate) fn at_first(self, node: &str) -> Self {
-        let Self { error, is_surely_unsent } = self;
-        if !node.starts_with("https:")
-            || !error.is_retryable()
-            || error.hint_text().is_some()
-            || is_surely_unsent
-        {
-            return Self { error, is_surely_unsent };
+        if !self.was_cut {
+            return self;
         }
-        Self { error: error.hint(CLIENT_CERTIFICATE_CURE), is_surely_unsent }
+        let cure = if node.starts_with("https:") { CLIENT_CERTIFICATE_CURE } else { TLS_CURE };
+        Self { error: self.error.hint(cure), ..self }
     }
 }
 
@@ -68,13 +69,12 @@ pub(crate) fn explain(error: ureq::Error, node: &str) -> Failure {
         }
         ureq::Error::Io(cause) => {
             let Some(tls) = cause.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) else {
-                return Failure::perhaps_sent(
-                    Error::unreachable(format!("the connection to {node} was cut")).because(cause),
-                );
+                let error = Error::unreachable(format!("the connection to {node} was cut")).because(cause);
+                return Failure { error, is_surely_unsent: false, was_cut: true };
             };
             // A certificate is judged in the handshake; anything else may also befall an open connection.
             let is_surely_unsent = matches!(tls, rustls::Error::InvalidCertificate(_));
-            Failure { error: explain_tls(tls.clone(), node), is_surely_unsent }
+            Failure { error: explain_tls(tls.clone(), node), is_surely_unsent, was_cut: false }
         }
         ureq::Error::Tls(_) | ureq::Error::Pem(_) => Failure::unsent(
             Error::wrong(format!("cannot speak TLS with {node}"))
@@ -90,9 +90,7 @@ pub(crate) fn explain(error: ureq::Error, node: &str) -> Failure {
             Failure::perhaps_sent(Error::wrong(format!("the answer of {node} is larger than {limit} bytes")))
         }
         ureq::Error::Protocol(_) => Failure::perhaps_sent(
-            Error::unreachable(format!("{node} does not answer in HTTP"))
-                .because(error)
-                .hint("a node that speaks TLS is written https:// in ELASTIC_URL"),
+            Error::unreachable(format!("{node} does not answer in HTTP")).because(error).hint(TLS_CURE),
         ),
         _ => Failure::perhaps_sent(Error::unreachable(format!("no whole answer from {node}")).because(error)),
     }
@@ -226,6 +224,19 @@ mod tests {
             assert!(error.hint_text().is_some_and(|hint| hint.contains("ELASTIC_CLIENT_CERT")), "{error:?}");
         }
         assert_eq!(alert(AlertDescription::InternalError).exit_code(), 3);
+    }
+
+    #[test]
+    fn who_is_cut_off_before_the_first_answer_is_told_what_that_may_mean() {
+        let cut = |node| explain(ureq::Error::Io(std::io::Error::from(ErrorKind::UnexpectedEof)), node);
+        assert_eq!(cut("http://node").at_first("http://node").error.hint_text(), Some(TLS_CURE));
+        assert_eq!(
+            cut("https://node").at_first("https://node").error.hint_text(),
+            Some(CLIENT_CERTIFICATE_CURE)
+        );
+        assert_eq!(cut("http://node").error.hint_text(), None);
+        let late = explain(ureq::Error::Timeout(Timeout::Global), "http://node").at_first("http://node");
+        assert_eq!(late.error.hint_text(), None);
     }
 
     #[test]
