@@ -11,6 +11,7 @@ pub mod backoff;
 pub mod batch;
 pub mod cell;
 pub mod checkpoint;
+pub mod client_certificate;
 pub mod clock;
 pub mod document;
 pub mod faults;

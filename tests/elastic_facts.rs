@@ -129,6 +129,7 @@ fn on_each_server(theme: &str, test: impl Fn(&Server)) {
             nodes: vec![url.trim_end_matches('/').to_owned()],
             credentials: Credentials::None,
             ca: None,
+            client_certificate: None,
             request_timeout: Duration::from_secs(60),
         })
         .unwrap();
@@ -299,9 +300,9 @@ fn a_batch_is_delivered_and_every_action_judged() {
         assert_eq!((first.applied_index_count, first.applied_delete_count), (2, 1));
         let refused: Vec<(&str, &str)> =
             first.refused.iter().map(|refusal| (refusal.key.as_str(), refusal.error_type.as_str())).collect();
-        let unparsable = match server.flavour {
-            Flavour::Elasticsearch => "document_parsing_exception",
-            Flavour::OpenSearch => "mapper_parsing_exception",
+        let unparsable = match (server.flavour, server.client.server_info().unwrap().major) {
+            (Flavour::Elasticsearch, 8..) => "document_parsing_exception",
+            _ => "mapper_parsing_exception",
         };
         assert_eq!(
             refused,
@@ -386,7 +387,8 @@ fn a_malformed_request_is_refused_whole() {
         let (status, answer) = server.ask(
             "POST",
             &format!("/{write_alias}/_bulk?require_alias=true&filter_path=items.*.status"),
-            "{\"index\":{\"_id\":\"1\"}}\n{}\n{\"indx\":{}}\n{}\n",
+            // Elasticsearch 7 passes over an action that it does not know, without a word.
+            "{\"index\":{\"_id\":\"1\"}}\n{}\n{\"index\":{\"_id\":{}}}\n{}\n",
         );
         // The filter does not touch the answer of a request that failed as a whole.
         assert_eq!((status, &answer["error"]["type"]), (400, &json!("illegal_argument_exception")));

@@ -9,7 +9,7 @@ use postgres::error::{DbError, SqlState};
 use postgres::{Client, Config, NoTls};
 
 use crate::error::{Error, Kind, Result};
-use crate::postgres::tls;
+use crate::postgres::{server, tls};
 use crate::settings::{SourceSettings, SslMode};
 
 /// How long a transaction of ours may do nothing before the server ends it, so that a process that hangs never holds
@@ -19,7 +19,7 @@ const IDLE_IN_TRANSACTION_TIMEOUT: Duration = Duration::from_secs(600);
 /// PostgreSQL's own port, where the settings name none.
 const DEFAULT_PORT: u16 = 5432;
 
-/// Opens a connection.
+/// Opens a connection to a server that is recent enough.
 pub(super) fn connect(settings: &SourceSettings) -> Result<Client> {
     let mut config = settings.config.clone();
     let connected = match settings.ssl_mode {
@@ -36,7 +36,7 @@ pub(super) fn connect(settings: &SourceSettings) -> Result<Client> {
             config.connect(tls::connector(settings)?)
         }
     };
-    connected.map_err(|error| {
+    let mut client = connected.map_err(|error| {
         let attempt = format!("cannot connect to PostgreSQL at {}", place(&config));
         if let Some(hint) = tls::hint(&error) {
             return Error::wrong(attempt).because(error).hint(hint);
@@ -47,7 +47,9 @@ pub(super) fn connect(settings: &SourceSettings) -> Result<Client> {
             return error;
         }
         error.hint("is it up, and do PG_DSN, or PG_DSN__HOST and PG_DSN__PORT, say where it is?")
-    })
+    })?;
+    server::must_be_supported(&mut client)?;
+    Ok(client)
 }
 
 /// Where a connection leads, as `host:port, database name, user name`; a password is no part of it.

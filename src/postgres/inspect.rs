@@ -12,9 +12,6 @@ use crate::postgres::sql::literal;
 use crate::postgres::watched::Path;
 use crate::postgres::{CursorKind, Source, WatchedTable};
 
-/// The oldest server that the statements are written for.
-const OLDEST_VERSION: i32 = 120_000;
-
 /// Rows are counted up to here: whether there are ten or a million of a kind makes no difference to what is said.
 const COUNT_LIMIT: i64 = 1_000;
 
@@ -60,19 +57,13 @@ impl Source {
         let row = self
             .client
             .query_typed_one(
-                "select current_setting('server_version'), current_setting('server_version_num')::int,
-                        current_database()::text, current_user::text",
+                "select current_setting('server_version'), current_database()::text, current_user::text",
                 &[],
             )
             .map_err(|error| classify(&error, "cannot read the server's version".to_owned()))?;
-        let (version, number): (String, i32) = (row.get(0), row.get(1));
-        let (database, role): (String, String) = (row.get(2), row.get(3));
+        let (version, database, role): (String, String, String) = (row.get(0), row.get(1), row.get(2));
         let subject = "PostgreSQL";
         let message = format!("{version}, database {database}, role {role}");
-        if number < OLDEST_VERSION {
-            return Ok(Finding::new(Level::Warning, subject, message)
-                .cure("versions before 12 are not tested: upgrade the server"));
-        }
         if self.identity.is_standby {
             return Ok(Finding::new(Level::Warning, subject, format!("{message}, a standby")).cure(
                 "the primary's transactions cannot be seen here, so every poll looks back LOOKBACK seconds: poll \

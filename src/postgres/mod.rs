@@ -18,6 +18,7 @@ mod plan_document;
 mod poll;
 mod repeats;
 mod select;
+mod server;
 mod shape;
 mod source;
 mod sql;

@@ -65,6 +65,8 @@ pub const SETTINGS: &[Setting] = &[
         "",
         "File of certificates that the source's own is verified by, or system",
     ),
+    plain("PG_DSN__SSLCERT", "", "", "File of a certificate by which the source knows us"),
+    plain("PG_DSN__SSLKEY", "", "", "File of its private key; unset: it is in the same file"),
     plain(
         "ELASTIC_URL",
         "",
@@ -75,12 +77,18 @@ pub const SETTINGS: &[Setting] = &[
     plain("ELASTIC_USER", "", "", "User at the index server"),
     secret("ELASTIC_PASSWORD", "Password of that user"),
     secret("ELASTIC_API_KEY", "API key for the index server, in place of user and password"),
+    secret(
+        "ELASTIC_BEARER_TOKEN",
+        "Bearer token for the index server, in place of user and password or API key",
+    ),
     plain(
         "ELASTIC_CA",
         "",
         "",
         "File of certificates that the index server's own is verified by; unset: the system's",
     ),
+    plain("ELASTIC_CLIENT_CERT", "", "", "File of a certificate by which the index server knows us"),
+    plain("ELASTIC_CLIENT_KEY", "", "", "File of its private key; unset: it is in the same file"),
     plain("ELASTIC_TIMEOUT", "60", "seconds", "How long one request to the index server may take"),
     plain(
         "DEFINITION",

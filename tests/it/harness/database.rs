@@ -4,6 +4,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use postgres::error::SqlState;
 use postgres::{Client, NoTls};
 
 use super::{service, unique};
@@ -32,7 +33,17 @@ impl Database {
         };
         let name = &database.name;
         database.connect_to("postgres").batch_execute(&format!("create database {name}")).unwrap();
+        database.add_what_later_versions_have();
         database
+    }
+
+    /// PostgreSQL 12 has `gen_random_uuid()` in an extension only.
+    fn add_what_later_versions_have(&self) {
+        let mut client = self.connect();
+        let version = client.query_one("select current_setting('server_version_num')::int", &[]).unwrap();
+        if version.get::<_, i32>(0) < 130_000 {
+            client.batch_execute("create extension if not exists pgcrypto").unwrap();
+        }
     }
 
     /// A database with the movies schema and `film_count` generated films.
@@ -102,14 +113,28 @@ impl Database {
 
     /// Drops the database now (and lets `Drop` find nothing).
     pub fn drop_now(&self) {
-        self.connect_to("postgres")
-            .batch_execute(&format!("drop database if exists {} with (force)", self.name))
-            .unwrap();
+        self.try_drop().unwrap();
+    }
+
+    /// Drops it, whoever is connected to it; before PostgreSQL 13 there is no `with (force)`.
+    fn try_drop(&self) -> Result<(), postgres::Error> {
+        let name = &self.name;
+        let mut client = Client::connect(&self.dsn("postgres", &self.user, &self.password), NoTls)?;
+        let forced = client.batch_execute(&format!("drop database if exists {name} with (force)"));
+        if forced.as_ref().is_err_and(|error| error.code() == Some(&SqlState::SYNTAX_ERROR)) {
+            client.execute(
+                "select pg_terminate_backend(pid) from pg_stat_activity where datname = $1",
+                &[name],
+            )?;
+            return client.batch_execute(&format!("drop database if exists {name}"));
+        }
+        forced
     }
 
     /// Makes the database anew, empty, under the same name.
     pub fn create_again(&self) {
         self.connect_to("postgres").batch_execute(&format!("create database {}", self.name)).unwrap();
+        self.add_what_later_versions_have();
     }
 
     fn psql(&self) -> Command {
@@ -147,10 +172,7 @@ impl Drop for Database {
         if !self.is_dropped {
             return;
         }
-        let dropped = Client::connect(&self.dsn("postgres", &self.user, &self.password), NoTls).and_then(
-            |mut client| client.batch_execute(&format!("drop database if exists {} with (force)", self.name)),
-        );
-        if let Err(error) = dropped {
+        if let Err(error) = self.try_drop() {
             eprintln!("database {} stays behind: {error}", self.name);
         }
     }
