@@ -53,7 +53,7 @@ pub(super) fn table_name(table: &TableName) -> String {
 pub(super) fn comment(words: &str) -> String {
     let line: String =
         words.chars().map(|character| if character.is_control() { ' ' } else { character }).collect();
-    format!("# {line}")
+    format!("# {line}").trim_end().to_owned()
 }
 
 #[cfg(test)]

@@ -138,7 +138,8 @@ pub(super) fn grow(survey: &Survey, root: &TableName, depth: usize) -> Tree {
             }
             let above = here.node.map(|node| tree.nodes[node].name.clone());
             let mut wishes = step.name_wishes.clone();
-            wishes.extend(above.map(|above| format!("{above}_{}", step.name_wishes[0])));
+            // `store_address` says more than the further wishes.
+            wishes.splice(1..1, above.map(|above| format!("{above}_{}", step.name_wishes[0])));
             let node = tree.nodes.len();
             if !is_self {
                 let mut passed = here.passed.clone();
