@@ -44,7 +44,8 @@ const RESERVED: &[&str] = &[
 ];
 
 /// The words by which a field that is no plain column is told.
-const KINDS: &[&str] = &["list", "one", "count", "sql", "constant", "inline", "flatten", "geo", "join"];
+pub(super) const KINDS: &[&str] =
+    &["list", "one", "count", "sql", "constant", "inline", "flatten", "geo", "join"];
 
 const FIELD_ADVICE: &str = "write a column's name, { list = \"<relation>\", … }, { one = \"<relation>\", … } or { sql = \"<expression>\" }";
 

@@ -5,7 +5,7 @@ use crate::definition::relation::read_join;
 use crate::definition::section::{Problems, Section, kind};
 use crate::definition::{TableName, Tombstone};
 
-const FIELDS: &[&str] = &["table", "key", "cursor", "on", "where"];
+pub(super) const FIELDS: &[&str] = &["table", "key", "cursor", "on", "where"];
 
 /// Reads all of them. Whether `on` names the root's key is seen when the key is known.
 pub(super) fn read_tombstones(

@@ -24,6 +24,8 @@ impl Schema {
                 self.fits(self.0["$defs"].get(name).unwrap_or_else(|| panic!("no {name}")), instance)
             }
             "const" => instance == rule,
+            "enum" => rule.as_array().unwrap().contains(instance),
+            "maximum" => instance.as_i64().is_none_or(|number| number <= rule.as_i64().unwrap()),
             "type" => match rule {
                 Value::Array(kinds) => kinds.iter().any(|kind| is_of(kind, instance)),
                 kind => is_of(kind, instance),
