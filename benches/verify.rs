@@ -11,6 +11,7 @@ use std::time::Instant;
 
 use pgsluice::batch::{Batch, BatchNumber, KeyRange, Version, Work};
 use pgsluice::definition;
+use pgsluice::document::Action;
 use pgsluice::elastic::{Client, IdPosition, get_documents, next_ids};
 use pgsluice::postgres::{Source, SourceLimits};
 use pgsluice::settings::Settings;
@@ -35,7 +36,7 @@ fn main() {
     let render_limits = RenderLimits { document_max_bytes: settings.document_max_bytes };
     let connect = || Source::connect(&settings.source, &definition, limits);
     for round in 0..3 {
-        let mut ids: Vec<String> = Vec::new();
+        let mut ids = Vec::new();
         let mut source = connect().unwrap();
         let (mut low, began) = (None, Instant::now());
         loop {
@@ -47,12 +48,7 @@ fn main() {
                 Work::Range(range) => range.high.clone(),
                 Work::Keys(_) => None,
             };
-            ids.extend(
-                render(read.extracted, render_limits)
-                    .actions
-                    .iter()
-                    .map(|action| action.key.document_id().into_owned()),
-            );
+            ids.extend(render(read.extracted, render_limits).actions.iter().map(Action::address));
             if low.is_none() {
                 break;
             }
@@ -77,7 +73,7 @@ fn main() {
 
         let dir = std::env::temp_dir().join(format!("pgsluice-bench-{}-{round}", std::process::id()));
         let store = Store::open(&dir).unwrap();
-        let comparer = Comparer::new(&definition.mapping);
+        let comparer = Comparer::of(&definition);
         let verifier = Verifier {
             generation: &generation,
             comparer: &comparer,

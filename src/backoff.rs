@@ -21,12 +21,21 @@ pub struct Backoff {
     failure_count: u32,
     failing_since: Option<Instant>,
     deadline: Option<Duration>,
+    /// Whose attempts these are, in front of what is logged; empty where there is one of their kind.
+    name: String,
 }
 
 impl Backoff {
     /// Makes a backoff; with a `deadline`, attempts end that long after the first failure in a row.
     pub fn new(deadline: Option<Duration>) -> Self {
-        Self { failure_count: 0, failing_since: None, deadline }
+        Self { failure_count: 0, failing_since: None, deadline, name: String::new() }
+    }
+
+    /// Says in the log whose attempts these are.
+    #[must_use]
+    pub fn named(mut self, name: &str) -> Self {
+        self.name = format!("{name}: ");
+        self
     }
 
     /// Forgets the failures: the last attempt worked.
@@ -67,7 +76,7 @@ impl Backoff {
             }
             wait = wait.min(left);
         }
-        let story = error.story();
+        let story = format!("{}{}", self.name, error.story());
         if self.failure_count == 1 {
             log::warn!("{story}; trying again in {:.1} s", wait.as_secs_f64());
         } else {

@@ -1,13 +1,18 @@
 //! One value of one row, in PostgreSQL's binary form, and what can be done with it: JSON, text, comparison.
 //!
-//! A column renders as PostgreSQL's own `to_json` renders it under `TimeZone = UTC`, except that a number that JSON
-//! cannot hold (NaN, the infinities) becomes null. Types without a binary form below are selected as `to_json(…)`, and
-//! so come as [`CellFormat::Json`].
+//! What each type becomes is its [`Form`]. Common types are read in their binary form, which is quicker; all others come
+//! as PostgreSQL's text of them ([`CellFormat::Composed`]). What JSON cannot hold (NaN, the infinities of numbers and of
+//! times) becomes null.
 
+use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::io::Write;
 
-use crate::checkpoint::{write_date, write_timestamp};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+use crate::checkpoint::{write_iso_date, write_iso_timestamp};
+use crate::form::Form;
 
 /// How the bytes of a cell are to be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -24,8 +29,6 @@ pub enum CellFormat {
     Float4,
     /// `float8`, big-endian.
     Float8,
-    /// `numeric` as its text: digits are passed on as they are.
-    Numeric,
     /// Text of any kind, UTF-8.
     Text,
     /// `uuid`: 16 bytes.
@@ -40,44 +43,64 @@ pub enum CellFormat {
     Json,
     /// `jsonb`: a version byte and JSON text.
     Jsonb,
+    /// `bytea`.
+    Bytes,
+    /// PostgreSQL's text of any other type, to be read as the form says.
+    Composed(&'static Form),
 }
 
 impl CellFormat {
-    /// Writes the cell as JSON on one line.
-    pub fn write_json(self, bytes: &[u8], out: &mut Vec<u8>) {
+    /// Writes the cell as JSON on one line; returns false if JSON cannot hold all of it, and a part is null.
+    pub fn write_json(self, bytes: &[u8], out: &mut Vec<u8>) -> bool {
         match self {
             Self::Bool => out.extend_from_slice(if bytes == [1] { b"true" } else { b"false" }),
             Self::Int2 | Self::Int4 | Self::Int8 => write_display(out, integer(bytes)),
-            Self::Float4 => {
-                let number = f32::from_bits(u32::from_be_bytes(fixed(bytes)));
-                write_finite(out, number.is_finite(), number);
-            }
-            Self::Float8 => {
-                let number = f64::from_bits(u64::from_be_bytes(fixed(bytes)));
-                write_finite(out, number.is_finite(), number);
-            }
-            Self::Numeric => {
-                let is_number = bytes.last().is_some_and(u8::is_ascii_digit);
-                out.extend_from_slice(if is_number { bytes } else { b"null" });
-            }
+            Self::Float4 => return write_float4(out, f32::from_bits(u32::from_be_bytes(fixed(bytes)))),
+            Self::Float8 => return write_float8(out, f64::from_bits(u64::from_be_bytes(fixed(bytes)))),
             Self::Text => match std::str::from_utf8(bytes) {
                 Ok(text) => write_json_string(out, text),
                 // A database whose encoding is SQL_ASCII.
                 Err(_) => write_json_string(out, &String::from_utf8_lossy(bytes)),
             },
-            Self::Uuid | Self::Timestamptz | Self::Timestamp | Self::Date => {
+            Self::Uuid => {
                 out.push(b'"');
-                match self {
-                    Self::Uuid => write_uuid(out, bytes),
-                    Self::Timestamptz => write_timestamp(out, integer(bytes), b'T', "+00:00"),
-                    Self::Timestamp => write_timestamp(out, integer(bytes), b'T', ""),
-                    _ => write_date(out, i32::from_be_bytes(fixed(bytes))),
-                }
+                write_uuid(out, bytes);
                 out.push(b'"');
             }
+            Self::Timestamptz => return write_iso_timestamp(out, integer(bytes), "+00:00"),
+            Self::Timestamp => return write_iso_timestamp(out, integer(bytes), ""),
+            Self::Date => return write_iso_date(out, i32::from_be_bytes(fixed(bytes))),
             Self::Json => write_on_one_line(out, bytes),
             Self::Jsonb => write_on_one_line(out, bytes.get(1..).unwrap_or_default()),
+            Self::Bytes => {
+                out.push(b'"');
+                out.extend_from_slice(STANDARD.encode(bytes).as_bytes());
+                out.push(b'"');
+            }
+            Self::Composed(form) => return form.write_json(bytes, out),
         }
+        true
+    }
+
+    /// The form of the values, as far as the format tells it.
+    pub fn form(self) -> Cow<'static, Form> {
+        Cow::Owned(match self {
+            Self::Bool => Form::Boolean,
+            Self::Int2 => Form::Integer(16),
+            Self::Int4 => Form::Integer(32),
+            Self::Int8 => Form::Integer(64),
+            Self::Float4 => Form::Float(32),
+            Self::Float8 => Form::Float(64),
+            Self::Text => Form::Text,
+            Self::Uuid => Form::Uuid,
+            Self::Timestamptz => Form::Timestamptz,
+            Self::Timestamp => Form::Timestamp,
+            Self::Date => Form::Date,
+            Self::Json => Form::Json,
+            Self::Jsonb => Form::Jsonb,
+            Self::Bytes => Form::Bytes,
+            Self::Composed(form) => return Cow::Borrowed(form),
+        })
     }
 
     /// Returns the cell as PostgreSQL's own text, for keys and joins.
@@ -103,8 +126,14 @@ impl CellFormat {
                 .total_cmp(&f32::from_bits(u32::from_be_bytes(fixed(right)))),
             Self::Float8 => f64::from_bits(u64::from_be_bytes(fixed(left)))
                 .total_cmp(&f64::from_bits(u64::from_be_bytes(fixed(right)))),
-            Self::Numeric => compare_numeric(left, right),
-            Self::Bool | Self::Text | Self::Uuid | Self::Json | Self::Jsonb => left.cmp(right),
+            Self::Composed(Form::Numeric { .. } | Form::Money) => compare_numeric(left, right),
+            Self::Bool
+            | Self::Text
+            | Self::Uuid
+            | Self::Json
+            | Self::Jsonb
+            | Self::Bytes
+            | Self::Composed(_) => left.cmp(right),
         }
     }
 }
@@ -151,7 +180,7 @@ fn write_uuid(out: &mut Vec<u8>, bytes: &[u8]) {
 }
 
 /// Passes JSON on; a line break can only stand between its tokens, where a space means the same.
-fn write_on_one_line(out: &mut Vec<u8>, json: &[u8]) {
+pub(crate) fn write_on_one_line(out: &mut Vec<u8>, json: &[u8]) {
     let start = out.len();
     out.extend_from_slice(json);
     for byte in &mut out[start..] {
@@ -161,12 +190,23 @@ fn write_on_one_line(out: &mut Vec<u8>, json: &[u8]) {
     }
 }
 
-fn write_finite(out: &mut Vec<u8>, is_finite: bool, number: impl serde::Serialize) {
+/// Writes a `real`: the shortest number that reads back as the same; null, and false, where there is none.
+pub(crate) fn write_float4(out: &mut Vec<u8>, number: f32) -> bool {
+    write_finite(out, number.is_finite(), number)
+}
+
+/// The same for a `double precision`.
+pub(crate) fn write_float8(out: &mut Vec<u8>, number: f64) -> bool {
+    write_finite(out, number.is_finite(), number)
+}
+
+fn write_finite(out: &mut Vec<u8>, is_finite: bool, number: impl serde::Serialize) -> bool {
     if is_finite {
         let _ = serde_json::to_writer(out, &number);
     } else {
         out.extend_from_slice(b"null");
     }
+    is_finite
 }
 
 fn write_display(out: &mut Vec<u8>, number: i64) {
@@ -192,6 +232,8 @@ fn fixed<const N: usize>(bytes: &[u8]) -> [u8; N] {
 mod tests {
     use super::*;
 
+    const NUMERIC: CellFormat = CellFormat::Composed(&Form::Numeric { limit: None });
+
     fn json(format: CellFormat, bytes: &[u8]) -> String {
         let mut out = Vec::new();
         format.write_json(bytes, &mut out);
@@ -203,7 +245,7 @@ mod tests {
         assert_eq!(json(CellFormat::Int8, &i64::MAX.to_be_bytes()), "9223372036854775807");
         assert_eq!(json(CellFormat::Int2, &(-5i16).to_be_bytes()), "-5");
         assert_eq!(
-            json(CellFormat::Numeric, b"1234567890123456789012345678901234567890.10"),
+            json(NUMERIC, b"1234567890123456789012345678901234567890.10"),
             "1234567890123456789012345678901234567890.10"
         );
         assert_eq!(json(CellFormat::Float4, &8.6f32.to_be_bytes()), "8.6");
@@ -211,10 +253,14 @@ mod tests {
 
     #[test]
     fn what_json_cannot_hold_is_null() {
+        assert!(!CellFormat::Float8.write_json(&f64::NAN.to_be_bytes(), &mut Vec::new()));
+        assert!(CellFormat::Float8.write_json(&1f64.to_be_bytes(), &mut Vec::new()));
+        assert_eq!(json(CellFormat::Timestamptz, &i64::MAX.to_be_bytes()), "null");
+        assert_eq!(json(CellFormat::Date, &i32::MIN.to_be_bytes()), "null");
         assert_eq!(json(CellFormat::Float8, &f64::NAN.to_be_bytes()), "null");
         assert_eq!(json(CellFormat::Float4, &f32::INFINITY.to_be_bytes()), "null");
-        assert_eq!(json(CellFormat::Numeric, b"NaN"), "null");
-        assert_eq!(json(CellFormat::Numeric, b"-Infinity"), "null");
+        assert_eq!(json(NUMERIC, b"NaN"), "null");
+        assert_eq!(json(NUMERIC, b"-Infinity"), "null");
     }
 
     #[test]

@@ -111,23 +111,9 @@ pub fn write_timestamp(out: &mut Vec<u8>, micros: i64, separator: u8, zone: &str
         i64::MIN => return out.extend_from_slice(b"-infinity"),
         _ => {}
     }
-    let seconds = micros.div_euclid(MICROS_PER_SECOND);
-    let fraction = micros.rem_euclid(MICROS_PER_SECOND);
-    let days = seconds.div_euclid(SECONDS_PER_DAY);
-    let second_of_day = seconds.rem_euclid(SECONDS_PER_DAY);
-    let before_christ = write_civil_date(out, days);
+    let before_christ = write_civil_date(out, micros.div_euclid(MICROS_PER_SECOND * SECONDS_PER_DAY));
     out.push(separator);
-    write_two_digits(out, second_of_day / 3600);
-    out.push(b':');
-    write_two_digits(out, second_of_day / 60 % 60);
-    out.push(b':');
-    write_two_digits(out, second_of_day % 60);
-    if fraction > 0 {
-        out.push(b'.');
-        let mut digits = format!("{fraction:06}");
-        digits.truncate(digits.trim_end_matches('0').len());
-        out.extend_from_slice(digits.as_bytes());
-    }
+    write_time_of_day(out, micros.rem_euclid(MICROS_PER_SECOND * SECONDS_PER_DAY));
     out.extend_from_slice(zone.as_bytes());
     if before_christ {
         out.extend_from_slice(b" BC");
@@ -144,6 +130,88 @@ pub fn write_date(out: &mut Vec<u8>, days: i32) {
                 out.extend_from_slice(b" BC");
             }
         }
+    }
+}
+
+/// Writes a timestamp of PostgreSQL's binary form as a JSON string in ISO 8601; returns false, and writes null, for the
+/// infinities, which it has no words for.
+pub(crate) fn write_iso_timestamp(out: &mut Vec<u8>, micros: i64, zone: &str) -> bool {
+    if matches!(micros, i64::MAX | i64::MIN) {
+        out.extend_from_slice(b"null");
+        return false;
+    }
+    let days = micros.div_euclid(MICROS_PER_SECOND * SECONDS_PER_DAY);
+    out.push(b'"');
+    write_iso_day(out, days);
+    out.push(b'T');
+    write_time_of_day(out, micros.rem_euclid(MICROS_PER_SECOND * SECONDS_PER_DAY));
+    out.extend_from_slice(zone.as_bytes());
+    out.push(b'"');
+    true
+}
+
+/// Writes a date of PostgreSQL's binary form as a JSON string in ISO 8601; returns false, and writes null, for the
+/// infinities.
+pub(crate) fn write_iso_date(out: &mut Vec<u8>, days: i32) -> bool {
+    if matches!(days, i32::MAX | i32::MIN) {
+        out.extend_from_slice(b"null");
+        return false;
+    }
+    out.push(b'"');
+    write_iso_day(out, i64::from(days));
+    out.push(b'"');
+    true
+}
+
+/// Reads the text of a date under `DateStyle = ISO` as days since 2000-01-01.
+pub(crate) fn parse_date(text: &str) -> Option<i32> {
+    match text {
+        "infinity" => return Some(i32::MAX),
+        "-infinity" => return Some(i32::MIN),
+        _ => {}
+    }
+    let (text, before_christ) = text.strip_suffix(" BC").map_or((text, false), |rest| (rest, true));
+    let mut parts = text.rsplitn(3, '-');
+    let day: i64 = parts.next()?.parse().ok()?;
+    let month: i64 = parts.next()?.parse().ok()?;
+    let year: i64 = parts.next()?.parse().ok()?;
+    let is_plausible = (1..=12).contains(&month) && (1..=31).contains(&day);
+    let year = if before_christ { 1 - year } else { year };
+    let days = days_from_civil(year, month, day) - POSTGRES_EPOCH_UNIX_DAYS;
+    i32::try_from(days).ok().filter(|_| is_plausible)
+}
+
+/// Writes year, month and day as ISO 8601 counts years: the year 0 is 1 BC, and a year that is not of four digits has
+/// a sign.
+fn write_iso_day(out: &mut Vec<u8>, days_since_2000: i64) {
+    let (year, month, day) = civil_from_days(days_since_2000 + POSTGRES_EPOCH_UNIX_DAYS);
+    if (0..10_000).contains(&year) {
+        write_two_digits(out, year / 100);
+        write_two_digits(out, year % 100);
+    } else {
+        let sign = if year < 0 { '-' } else { '+' };
+        out.extend_from_slice(format!("{sign}{:04}", year.abs()).as_bytes());
+    }
+    out.push(b'-');
+    write_two_digits(out, month);
+    out.push(b'-');
+    write_two_digits(out, day);
+}
+
+/// Writes hours, minutes, seconds and what there is of a fraction.
+fn write_time_of_day(out: &mut Vec<u8>, micros: i64) {
+    let second_of_day = micros / MICROS_PER_SECOND;
+    let fraction = micros % MICROS_PER_SECOND;
+    write_two_digits(out, second_of_day / 3600);
+    out.push(b':');
+    write_two_digits(out, second_of_day / 60 % 60);
+    out.push(b':');
+    write_two_digits(out, second_of_day % 60);
+    if fraction > 0 {
+        out.push(b'.');
+        let mut digits = format!("{fraction:06}");
+        digits.truncate(digits.trim_end_matches('0').len());
+        out.extend_from_slice(digits.as_bytes());
     }
 }
 
@@ -232,6 +300,29 @@ mod tests {
             let time = ServerTime(micros);
             assert_eq!(ServerTime::parse(&time.to_string()), Some(time), "{time}");
             micros += 12_345_678_901_234_567;
+        }
+    }
+
+    #[test]
+    fn documents_have_the_years_of_iso_8601() {
+        let json = |micros| {
+            let mut out = Vec::new();
+            let is_whole = write_iso_timestamp(&mut out, micros, "+00:00");
+            (String::from_utf8(out).unwrap(), is_whole)
+        };
+        assert_eq!(json(677_189_649_221_850), ("\"2021-06-16T20:14:09.22185+00:00\"".to_owned(), true));
+        assert_eq!(json(i64::MIN), ("null".to_owned(), false));
+        for (text, expected) in [
+            ("0044-03-15 00:00:00+00 BC", "-0043-03-15T00:00:00+00:00"),
+            ("0001-12-31 23:59:59.9+00 BC", "0000-12-31T23:59:59.9+00:00"),
+            ("294276-12-31 23:59:59.999999+00", "+294276-12-31T23:59:59.999999+00:00"),
+        ] {
+            assert_eq!(json(ServerTime::parse(text).unwrap().0).0, format!("\"{expected}\""));
+        }
+        for text in ["2024-02-29", "4713-11-24 BC", "5874897-12-31", "infinity"] {
+            let mut out = Vec::new();
+            write_date(&mut out, parse_date(text).unwrap());
+            assert_eq!(String::from_utf8(out).unwrap(), text);
         }
     }
 

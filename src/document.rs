@@ -19,6 +19,8 @@ pub enum ActionKind {
 pub struct Action {
     /// The root key, from which the `_id` is made.
     pub key: Key,
+    /// What routes the document to its shard; the `_id` if none.
+    pub routing: Option<String>,
     /// Index or delete.
     pub kind: ActionKind,
     /// Where the action's lines lie in the body: the action line and, for `index`, the document line, each with its
@@ -26,6 +28,22 @@ pub struct Action {
     pub bytes: Range<usize>,
     /// Where the document alone lies in the body, without its line feed; empty for `delete`.
     pub document: Range<usize>,
+}
+
+impl Action {
+    /// Where the index holds the document.
+    pub fn address(&self) -> DocumentAddress {
+        DocumentAddress { id: self.key.document_id().into_owned(), routing: self.routing.clone() }
+    }
+}
+
+/// Where an index holds a document.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DocumentAddress {
+    /// Its `_id`.
+    pub id: String,
+    /// What routes it to its shard; the `_id` if none.
+    pub routing: Option<String>,
 }
 
 /// A document that was refused before it was sent.

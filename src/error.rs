@@ -16,6 +16,8 @@ pub enum Kind {
     Unreachable,
     /// Settings, the definition, the command line, the state or a server's answer are wrong until someone acts.
     Wrong,
+    /// Definition and database do not fit each other: wrong as well, unless the tables are just being changed.
+    Mismatch,
     /// The index is gone: wrong as well, unless `ON_INDEX_MISSING` says to make it again.
     IndexMissing,
     /// Another process runs the pipeline on this state.
@@ -100,7 +102,7 @@ impl Error {
     pub fn exit_code(&self) -> u8 {
         match self.kind {
             Kind::Interrupted => 0,
-            Kind::Wrong | Kind::IndexMissing => 2,
+            Kind::Wrong | Kind::Mismatch | Kind::IndexMissing => 2,
             Kind::Unreachable => 3,
             Kind::Locked => 4,
         }

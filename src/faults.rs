@@ -1,7 +1,8 @@
 //! Named points of the pipeline at which a test can stop the process.
 //!
 //! Without the `faults` feature every point is nothing. With it, `PGSLUICE_CRASH_AT=point:3` aborts the process when
-//! `point` is passed for the third time, as `kill -9` would.
+//! `point` is passed for the third time, as `kill -9` would. `PGSLUICE_CLOCK_OFFSET` names a file with a number of
+//! seconds, by which this process's clock is wrong from then on; it is read each time, so that it can change.
 
 /// Passes a named point.
 #[cfg(feature = "faults")]
@@ -16,7 +17,38 @@ pub fn point(name: &str) {
     }
 }
 
+/// A time of the program, shortened for a test by an environment variable in milliseconds.
+#[cfg(feature = "faults")]
+pub fn time(variable: &str, usual: std::time::Duration) -> std::time::Duration {
+    let wanted = std::env::var(variable).ok().and_then(|text| text.parse().ok());
+    wanted.map_or(usual, std::time::Duration::from_millis)
+}
+
+/// A time of the program.
+#[cfg(not(feature = "faults"))]
+#[inline]
+pub fn time(_variable: &str, usual: std::time::Duration) -> std::time::Duration {
+    usual
+}
+
 /// Passes a named point.
 #[cfg(not(feature = "faults"))]
 #[inline]
 pub fn point(_name: &str) {}
+
+/// By how much this process's clock is to be wrong, in microseconds.
+#[cfg(feature = "faults")]
+pub fn clock_offset_micros() -> i64 {
+    let seconds: i64 = std::env::var_os("PGSLUICE_CLOCK_OFFSET")
+        .and_then(|path| std::fs::read_to_string(path).ok())
+        .and_then(|text| text.trim().parse().ok())
+        .unwrap_or_default();
+    seconds.saturating_mul(1_000_000)
+}
+
+/// By how much this process's clock is to be wrong, in microseconds.
+#[cfg(not(feature = "faults"))]
+#[inline]
+pub fn clock_offset_micros() -> i64 {
+    0
+}

@@ -76,9 +76,14 @@ impl Key {
         (columns.len() == column_count).then_some(columns)
     }
 
+    /// Whether the `_id` is a hash, so that the key cannot be read from it.
+    pub fn is_hashed(&self) -> bool {
+        self.0.len() > ID_MAX_BYTES || self.0.is_empty()
+    }
+
     /// The `_id` of this key's document: the key itself, or a hash of it where that is too long or empty.
     pub fn document_id(&self) -> Cow<'_, str> {
-        if self.0.len() <= ID_MAX_BYTES && !self.0.is_empty() {
+        if !self.is_hashed() {
             return Cow::Borrowed(&self.0);
         }
         let mut id = String::from(HASHED_ID_PREFIX);

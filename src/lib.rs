@@ -11,10 +11,12 @@ pub mod backoff;
 pub mod batch;
 pub mod cell;
 pub mod checkpoint;
+pub mod client_certificate;
 pub mod clock;
 pub mod document;
 pub mod faults;
 pub mod finding;
+pub mod form;
 pub mod key;
 pub mod metrics;
 pub mod plan;
@@ -35,5 +37,7 @@ pub mod feed;
 pub mod verify;
 
 pub mod pipeline;
+
+pub mod draft;
 
 pub mod cli;

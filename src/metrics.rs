@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use serde_json::Value;
+
 /// A number that only grows.
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);
@@ -10,6 +12,22 @@ impl Counter {
     /// Adds `count`.
     pub fn add(&self, count: u64) {
         self.0.fetch_add(count, Ordering::Relaxed);
+    }
+
+    /// The present value.
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// A number that rises and falls.
+#[derive(Debug, Default)]
+pub struct Gauge(AtomicU64);
+
+impl Gauge {
+    /// Sets the present value.
+    pub fn set(&self, value: u64) {
+        self.0.store(value, Ordering::Relaxed);
     }
 
     /// The present value.
@@ -31,8 +49,12 @@ pub struct Counters {
     pub refused: Counter,
     /// Actions that met a higher version and were recorded stale again.
     pub superseded: Counter,
-    /// Items sent more than once.
+    /// How often actions were sent again.
     pub retried: Counter,
+    /// How often bulk bodies were made smaller because the index had too much to do.
+    pub slowdowns: Counter,
+    /// The most bytes of a bulk body at present; zero before the first.
+    pub body_max_bytes: Gauge,
     /// Bulk requests sent.
     pub requests: Counter,
     /// Bytes of bulk bodies sent.
@@ -44,8 +66,8 @@ pub struct Counters {
 }
 
 impl Counters {
-    /// All counters as one JSON object, for the state's list of runs.
-    pub fn to_json(&self) -> String {
+    /// All counters as one JSON object.
+    pub fn to_json(&self) -> serde_json::Map<String, Value> {
         // Taken apart as a whole, so that a new counter does not compile until it is listed.
         let Self {
             batches,
@@ -54,23 +76,67 @@ impl Counters {
             refused,
             superseded,
             retried,
+            slowdowns,
+            body_max_bytes,
             requests,
             bytes,
             polls,
             stale_keys,
         } = self;
-        serde_json::json!({
-            "batches": batches.get(),
-            "indexed": indexed.get(),
-            "deleted": deleted.get(),
-            "refused": refused.get(),
-            "superseded": superseded.get(),
-            "retried": retried.get(),
-            "requests": requests.get(),
-            "bytes": bytes.get(),
-            "polls": polls.get(),
-            "stale_keys": stale_keys.get(),
-        })
-        .to_string()
+        [
+            ("batches", batches),
+            ("indexed", indexed),
+            ("deleted", deleted),
+            ("refused", refused),
+            ("superseded", superseded),
+            ("retried", retried),
+            ("slowdowns", slowdowns),
+            ("requests", requests),
+            ("bytes", bytes),
+            ("polls", polls),
+            ("stale_keys", stale_keys),
+        ]
+        .map(|(name, counter)| (name.to_owned(), counter.get().into()))
+        .into_iter()
+        .chain([("body_max_bytes".to_owned(), body_max_bytes.get().into())])
+        .collect()
+    }
+}
+
+/// What a run counted, for the state's list of runs: the sums and, of several indices, what each counted.
+pub fn counts_of_run(indices: &[(&str, &Counters)]) -> Value {
+    if let [(_, only)] = indices {
+        return only.to_json().into();
+    }
+    let mut sums = Counters::default().to_json();
+    let mut each = serde_json::Map::new();
+    for (index, counters) in indices {
+        let counted = counters.to_json();
+        for (name, sum) in &mut sums {
+            let count = counted.get(name).and_then(Value::as_u64).unwrap_or(0);
+            let so_far = sum.as_u64().unwrap_or(0);
+            // The one that is no count: what bodies may have at present.
+            *sum = if name == "body_max_bytes" { so_far.max(count) } else { so_far.saturating_add(count) }
+                .into();
+        }
+        each.insert((*index).to_owned(), counted.into());
+    }
+    sums.insert("indices".to_owned(), each.into());
+    sums.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_counts_of_several_indices_are_summed_and_listed() {
+        let (movies, genres) = (Counters::default(), Counters::default());
+        movies.indexed.add(2);
+        genres.indexed.add(3);
+        assert_eq!(counts_of_run(&[("movies", &movies)])["indexed"], 2);
+        let counts = counts_of_run(&[("movies", &movies), ("genres", &genres)]);
+        assert_eq!((&counts["indexed"], &counts["deleted"]), (&5.into(), &0.into()));
+        assert_eq!(counts["indices"]["genres"]["indexed"], 3);
     }
 }

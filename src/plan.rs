@@ -3,9 +3,14 @@
 //! The plan is made where the columns of a query are chosen (`postgres::plan`) and followed where documents are built
 //! (`transform`); neither needs to know the other.
 
+use std::borrow::Cow;
+use std::collections::HashSet;
+use std::sync::Arc;
+
 use crate::batch::{Batch, Version};
 use crate::cell::CellFormat;
 use crate::document::Refusal;
+use crate::form::{Form, Part};
 use crate::key::Key;
 use crate::rows::Rows;
 
@@ -27,6 +32,66 @@ pub struct DocumentPlan {
     pub fields: Vec<PlannedField>,
     /// The columns of each relation's own key: they make the order of lists total and tell rows apart.
     pub relation_keys: Vec<Vec<PlannedColumn>>,
+    /// Whether a document with a value that JSON cannot hold is refused; else the value is null.
+    pub refuses_nan: bool,
+    /// Which columns of the key, by position, the routing is made of; none: the `_id` routes the document.
+    pub routing: Vec<usize>,
+}
+
+impl DocumentPlan {
+    /// What routes the document of this key; none where its `_id` does.
+    ///
+    /// An empty routing is none to an index server.
+    pub fn routing_of(&self, key: &Key) -> Option<String> {
+        if self.routing.is_empty() {
+            return None;
+        }
+        let columns = key.columns(self.key.len())?;
+        let routing: Vec<&String> =
+            self.routing.iter().filter_map(|position| columns.get(*position)).collect();
+        if routing.is_empty() {
+            return None;
+        }
+        Some(Key::from_columns(&routing).as_str().to_owned()).filter(|routing| !routing.is_empty())
+    }
+
+    /// What the documents have in each field, for the comparison with a mapping.
+    pub fn parts(&self) -> Vec<(String, Part)> {
+        parts_of(&self.fields)
+    }
+}
+
+fn parts_of(fields: &[PlannedField]) -> Vec<(String, Part)> {
+    let item = |item: &PlannedItem| match item {
+        PlannedItem::Value(column) => Part::of(column.format.form()),
+        PlannedItem::Object(fields) => Part::Object(parts_of(fields)),
+    };
+    let mut parts = Vec::new();
+    for field in fields {
+        let part = match &field.source {
+            PlannedSource::Cell(column) => Part::of(column.format.form()),
+            PlannedSource::One(related) => item(&related.item),
+            PlannedSource::List(related) => Part::List(Box::new(item(&related.item))),
+            PlannedSource::Inline(related) => {
+                if let PlannedItem::Object(fields) = &related.item {
+                    parts.extend(parts_of(fields));
+                }
+                continue;
+            }
+            PlannedSource::Geo { lat, lon } => Part::Object(
+                [("lat", lat), ("lon", lon)]
+                    .map(|(name, column)| (name.to_owned(), Part::of(column.format.form())))
+                    .into(),
+            ),
+            PlannedSource::Count(_) => Part::of(Cow::Owned(Form::Integer(64))),
+            // What these hold, the definition says, or each row.
+            PlannedSource::Constant(_) | PlannedSource::Flatten { .. } | PlannedSource::Join { .. } => {
+                continue;
+            }
+        };
+        parts.push((field.name(), part));
+    }
+    parts
 }
 
 /// One field of a document or object.
@@ -38,6 +103,14 @@ pub struct PlannedField {
     pub source: PlannedSource,
 }
 
+impl PlannedField {
+    /// Its name as the definition has it.
+    fn name(&self) -> String {
+        let quoted = self.label.strip_suffix(b":").unwrap_or(&self.label);
+        serde_json::from_slice(quoted).unwrap_or_else(|_| String::from_utf8_lossy(quoted).into_owned())
+    }
+}
+
 /// Where a field's value comes from.
 #[derive(Clone, Debug)]
 pub enum PlannedSource {
@@ -47,6 +120,60 @@ pub enum PlannedSource {
     One(PlannedRelation),
     /// A list made of all related rows.
     List(PlannedRelation),
+    /// The number of different related rows; its item is an empty object.
+    Count(PlannedRelation),
+    /// The same for every row: JSON.
+    Constant(Vec<u8>),
+    /// The fields of the object made of the one related row, in place of this field.
+    Inline(PlannedRelation),
+    /// The members of a JSON object, in place of this field.
+    Flatten {
+        /// The object.
+        column: PlannedColumn,
+        /// The names that other fields of the same object have: a member of such a name is left out.
+        taken: Arc<HashSet<String>>,
+    },
+    /// A point; null where a part is.
+    Geo {
+        /// Degrees to the north.
+        lat: PlannedColumn,
+        /// Degrees to the east.
+        lon: PlannedColumn,
+    },
+    /// The kind of the document and its parent's id.
+    Join {
+        /// The kind.
+        name: PlannedJoinName,
+        /// The parent's id; left out where it is NULL.
+        parent: Option<PlannedColumn>,
+    },
+}
+
+impl PlannedSource {
+    /// The cells of the row at hand that decide what is written; what related rows add is not among them.
+    pub fn columns(&self) -> impl Iterator<Item = PlannedColumn> {
+        let columns = match self {
+            Self::Cell(column) | Self::Flatten { column, .. } => [Some(*column), None],
+            Self::Geo { lat, lon } => [Some(*lat), Some(*lon)],
+            Self::Join { name, parent } => match name {
+                PlannedJoinName::Constant(_) => [*parent, None],
+                PlannedJoinName::Of(name) => [Some(*name), *parent],
+            },
+            Self::One(_) | Self::List(_) | Self::Count(_) | Self::Inline(_) | Self::Constant(_) => {
+                [None, None]
+            }
+        };
+        columns.into_iter().flatten()
+    }
+}
+
+/// The kind of a document in a join field.
+#[derive(Clone, Debug)]
+pub enum PlannedJoinName {
+    /// The same for all: JSON.
+    Constant(Vec<u8>),
+    /// As a cell says.
+    Of(PlannedColumn),
 }
 
 /// What is made of the related rows.
@@ -103,7 +230,7 @@ pub struct ExtractedBatch {
     /// Drawn before the snapshot was opened.
     pub version: Version,
     /// How its documents are built.
-    pub plan: std::sync::Arc<DocumentPlan>,
+    pub plan: Arc<DocumentPlan>,
     /// The root rows.
     pub roots: Rows,
     /// The rows of each relation, in the definition's order.

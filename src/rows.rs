@@ -64,6 +64,11 @@ impl Rows {
         (cell.start != NULL).then(|| &self.bytes[cell.start as usize..cell.end as usize])
     }
 
+    /// The bytes of a row's cells.
+    pub fn row_byte_count(&self, row: usize) -> usize {
+        (0..self.column_count).filter_map(|column| self.cell(row, column)).map(<[u8]>::len).sum()
+    }
+
     /// Keeps the first `row_count` rows.
     pub fn truncate(&mut self, row_count: usize) {
         let cell_count = row_count * self.column_count;

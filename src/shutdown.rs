@@ -1,12 +1,21 @@
-//! The wish to end, shared by all threads, with waits that it interrupts.
+//! The wish to end, shared by all threads, with waits that it interrupts; and what is in hand, which is to be finished
+//! first.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// A flag that is raised once and wakes every waiting thread. Clones share the flag.
 #[derive(Clone, Debug, Default)]
 pub struct Shutdown {
-    shared: Arc<(Mutex<bool>, Condvar)>,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    is_raised: Mutex<bool>,
+    raised: Condvar,
+    in_hand: AtomicU64,
 }
 
 impl Shutdown {
@@ -18,7 +27,31 @@ impl Shutdown {
     /// Raises the flag and wakes all who wait.
     pub fn request(&self) {
         *self.lock() = true;
-        self.shared.1.notify_all();
+        self.shared.raised.notify_all();
+    }
+
+    /// A batch was read and waits to be delivered.
+    pub fn took_in_hand(&self) {
+        self.shared.in_hand.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A batch is settled.
+    pub fn settled(&self) {
+        // Never below zero, though what is in hand can be forgotten in between.
+        let _ = self
+            .shared
+            .in_hand
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |count| count.checked_sub(1));
+    }
+
+    /// What was in hand went back to the state.
+    pub fn gave_back(&self) {
+        self.shared.in_hand.store(0, Ordering::Relaxed);
+    }
+
+    /// Whether batches wait to be delivered.
+    pub fn has_work_in_hand(&self) -> bool {
+        self.shared.in_hand.load(Ordering::Relaxed) > 0
     }
 
     /// Whether the flag is raised.
@@ -35,14 +68,14 @@ impl Shutdown {
             if left.is_zero() {
                 return false;
             }
-            raised = self.shared.1.wait_timeout(raised, left).unwrap_or_else(PoisonError::into_inner).0;
+            raised = self.shared.raised.wait_timeout(raised, left).unwrap_or_else(PoisonError::into_inner).0;
         }
         true
     }
 
     fn lock(&self) -> MutexGuard<'_, bool> {
         // A bool cannot be left half-written by a thread that panicked.
-        self.shared.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shared.is_raised.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

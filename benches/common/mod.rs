@@ -196,6 +196,8 @@ fn plan(fields: Vec<PlannedField>, relation_count: usize) -> DocumentPlan {
         key: vec![column(0, CellFormat::Uuid)],
         fields,
         relation_keys: vec![vec![column(1, CellFormat::Uuid)]; relation_count],
+        routing: Vec::new(),
+        refuses_nan: false,
     }
 }
 

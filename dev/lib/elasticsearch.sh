@@ -9,6 +9,8 @@ SONARQUBE_SHA256=09215f6f6a56db484946e4355c9801fa357eb92eedc99a2bebedf1d7ae21a34
 ES_NAME=elasticsearch-$ES_VERSION
 ES_DIR=$RUN/elasticsearch
 ES_URL=http://127.0.0.1:$ELASTIC_PORT
+ES_SETTINGS='xpack.security.enabled: false
+xpack.security.autoconfiguration.enabled: false'
 
 elasticsearch_prepare() {
     need curl curl
@@ -38,6 +40,24 @@ elasticsearch_start() {
     local home java
     home=$(server_files "$ES_NAME")
     java=$(find_java)
+    elasticsearch_configure
+    rm -f "$ES_DIR/pid"
+    rotate_log "$ES_DIR/logs/server.log"
+    # The package lacks bin/elasticsearch, so its launcher is called as that script would; it looks for its parts in the
+    # working folder. With -d it returns when the server runs, having written the server's process id.
+    (
+        cd "$home" || exit
+        as_server ES_TMPDIR="$ES_DIR/tmp" "$java" -Xms4m -Xmx64m -XX:+UseSerialGC -Dcli.name=server \
+            -Dcli.script="$home/bin/elasticsearch" -Dcli.libs=lib/tools/server-cli -Des.path.home="$home" \
+            -Des.path.conf="$ES_DIR/conf" -Des.distribution.type=tar -cp "$home/lib/*:$home/lib/cli-launcher/*" \
+            org.elasticsearch.launcher.CliToolLauncher -d -p "$ES_DIR/pid"
+    ) >"$SERVICES/elasticsearch-start.log" 2>&1 </dev/null 9>&- ||
+        start_failed elasticsearch "$SERVICES/elasticsearch-start.log" "$ES_DIR/logs/server.log"
+    wait_ready elasticsearch "$ES_URL" "$ES_DIR/pid" "$SERVICES/elasticsearch-start.log" "$ES_DIR/logs/server.log"
+}
+
+# elasticsearch_configure: writes the configuration; ES_SETTINGS are further lines of it.
+elasticsearch_configure() {
     as_server mkdir -p "$ES_DIR"/{conf,data,logs,tmp}
     cat >"$ES_DIR/conf/elasticsearch.yml" <<CONF
 cluster.name: pgsluice-dev
@@ -50,8 +70,7 @@ path.data: $ES_DIR/data
 path.logs: $ES_DIR/logs
 # A disk that is nearly full would make every index read-only, whatever little the tests write.
 cluster.routing.allocation.disk.threshold_enabled: false
-xpack.security.enabled: false
-xpack.security.autoconfiguration.enabled: false
+$ES_SETTINGS
 CONF
     cat >"$ES_DIR/conf/jvm.options" <<CONF
 -Xms$HEAP
@@ -78,19 +97,6 @@ appender.file.strategy.max = 2
 rootLogger.level = info
 rootLogger.appenderRef.file.ref = file
 CONF
-    rm -f "$ES_DIR/pid"
-    rotate_log "$ES_DIR/logs/server.log"
-    # The package lacks bin/elasticsearch, so its launcher is called as that script would; it looks for its parts in the
-    # working folder. With -d it returns when the server runs, having written the server's process id.
-    (
-        cd "$home" || exit
-        as_server ES_TMPDIR="$ES_DIR/tmp" "$java" -Xms4m -Xmx64m -XX:+UseSerialGC -Dcli.name=server \
-            -Dcli.script="$home/bin/elasticsearch" -Dcli.libs=lib/tools/server-cli -Des.path.home="$home" \
-            -Des.path.conf="$ES_DIR/conf" -Des.distribution.type=tar -cp "$home/lib/*:$home/lib/cli-launcher/*" \
-            org.elasticsearch.launcher.CliToolLauncher -d -p "$ES_DIR/pid"
-    ) >"$SERVICES/elasticsearch-start.log" 2>&1 </dev/null 9>&- ||
-        start_failed elasticsearch "$SERVICES/elasticsearch-start.log" "$ES_DIR/logs/server.log"
-    wait_ready elasticsearch "$ES_URL" "$ES_DIR/pid" "$SERVICES/elasticsearch-start.log" "$ES_DIR/logs/server.log"
 }
 
 elasticsearch_probe() { probe_analysis elasticsearch "$ES_URL"; }

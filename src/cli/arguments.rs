@@ -1,5 +1,7 @@
 //! The command line.
 
+use std::path::PathBuf;
+
 use clap::{Parser, Subcommand};
 
 use crate::settings::LogFormat;
@@ -12,7 +14,7 @@ use crate::settings::LogFormat;
 #[command(
     name = "pgsluice",
     version,
-    after_help = "Start with `pgsluice check`, then `pgsluice once`, then leave `pgsluice run` running.\n\n\
+    after_help = "Start with `pgsluice init` for a definition, `pgsluice check`, then `pgsluice once`, then leave `pgsluice run` running.\n\n\
                   Exit codes: 0 done; 1 done, but documents were refused or verify found differences; 2 wrong usage, settings or definition;\n\
                   3 PostgreSQL or the index unreachable for longer than RETRY_DEADLINE; 4 another process runs the\n\
                   pipeline on this state.\n\n\
@@ -23,6 +25,10 @@ pub(super) struct Arguments {
     #[arg(long, value_enum, global = true)]
     pub(super) log_format: Option<LogFormat>,
 
+    /// Of several definitions, works for this index alone.
+    #[arg(long, value_name = "NAME", global = true)]
+    pub(super) index: Option<String>,
+
     /// What to do.
     #[command(subcommand)]
     pub(super) command: Command,
@@ -30,6 +36,31 @@ pub(super) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
+    /// Drafts a definition and its mapping from the keys, foreign keys and types of the database.
+    ///
+    /// It needs PG_DSN alone, reads the catalogue, writes two new files and overwrites none. What it was unsure of
+    /// stands in the comments of the draft. `check` takes the draft as it is; take out what you do not need.
+    Init {
+        /// The table with one row for each document, as schema.table (public if there is no dot); parts with odd
+        /// characters in double quotes, as in a definition.
+        #[arg(long, value_name = "TABLE")]
+        root: String,
+        /// The columns that identify a row, for a view or a table without a primary key; may be given several times.
+        #[arg(long, value_name = "COLUMN")]
+        key: Vec<String>,
+        /// How many relations may hang below one another.
+        #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(0..=8))]
+        depth: u8,
+        /// The files, without their endings: folder/name for folder/name.toml and folder/name.json; default: the
+        /// index, in the working directory.
+        #[arg(long, value_name = "NAME")]
+        output: Option<PathBuf>,
+        /// The alias of the index; default: made of the table's name.
+        #[arg(long, value_name = "ALIAS")]
+        index: Option<String>,
+    },
+    /// Prints the JSON Schema of the definition file, for editors.
+    Schema,
     /// Loads everything if the index is new, then keeps it in sync until SIGTERM or SIGINT.
     ///
     /// Servers that are away are waited for, however long. On a signal it finishes what is under way and ends with 0;
@@ -68,6 +99,7 @@ pub(super) enum Command {
     },
     /// Prints the documents that would be sent; writes nothing.
     ///
+    /// Of several definitions, keys are those of the index that --index names.
     /// With --diff it ends with exit code 1 where the index differs.
     Preview {
         /// Keys of root rows, as in the documents' `_id` (several key columns are joined with `|`); the first three
@@ -76,6 +108,16 @@ pub(super) enum Command {
         /// Prints beside each document how the index differs from it.
         #[arg(long)]
         diff: bool,
+    },
+    /// Tells why a document is as it is: its source rows, the checkpoints, what is pending, what the index holds.
+    ///
+    /// It writes nothing and works beside a running pipeline.
+    Explain {
+        /// The key of the root row, as in the document's `_id`.
+        key: String,
+        /// Prints it as JSON.
+        #[arg(long)]
+        json: bool,
     },
     /// Says how far the index is: documents, lag, stale and in-flight keys, dead letters, last runs.
     ///

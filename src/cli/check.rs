@@ -2,9 +2,11 @@
 
 use serde_json::json;
 
-use crate::cli::{output, target};
+use crate::cli::{check_mapping, exit_code, output, target};
 use crate::definition::Definition;
-use crate::elastic::{Client, EnsureRequest, Inspected, MARK_FORMAT, OwnershipMark, Step, decide, inspect};
+use crate::elastic::{
+    Client, EnsureRequest, Inspected, MARK_FORMAT, OwnershipMark, Step, decide, inspect, must_have_pipeline,
+};
 use crate::error::{Error, Result};
 use crate::finding::{Finding, Level};
 use crate::pipeline::kept_identity;
@@ -12,8 +14,66 @@ use crate::postgres::{Source, SourceIdentity};
 use crate::settings::Settings;
 use crate::store::Store;
 
-pub(super) fn check(settings: &Settings, as_json: bool) -> Result<u8> {
-    let definition = target::definition(settings)?;
+pub(super) fn check(settings: &Settings, only: Option<&str>, as_json: bool) -> Result<u8> {
+    let definitions = target::definitions(settings, only)?;
+    let reports: Vec<Report> =
+        definitions.iter().map(|definition| check_definition(settings, definition)).collect();
+    let exit_code = exit_code::worst(reports.iter().map(|report| report.exit_code));
+    let indices = definitions.iter().map(|definition| definition.index.as_str());
+    let by_definition: Vec<(&str, &[Finding])> =
+        indices.zip(reports.iter().map(|report| report.findings.as_slice())).collect();
+    let found = by_index(&by_definition);
+    let worst = found.iter().map(|(_, finding)| finding.level).max().unwrap_or(Level::Good);
+    if as_json {
+        let list: Vec<_> = found
+            .iter()
+            .map(|(index, finding)| {
+                json!({
+                    "index": index,
+                    "level": finding.level.as_str(),
+                    "subject": finding.subject,
+                    "message": finding.message,
+                    "cure": finding.cure,
+                })
+            })
+            .collect();
+        output::json(&json!({ "status": colour(worst), "level": worst.as_str(), "findings": list }))?;
+    } else {
+        for (index, finding) in &found {
+            print(index.filter(|_| definitions.len() > 1), finding)?;
+        }
+        let summary = match worst {
+            Level::Good => "everything is as it should be",
+            Level::Warning => "ready to sync, with the warnings above",
+            Level::Problem => "not ready: mend the problems above",
+        };
+        output::line(&format!("{}: {summary}", colour(worst)))?;
+    }
+    Ok(exit_code)
+}
+
+/// Every finding with the index that it is about; what is found for each of several alike, as of the server, once and
+/// without one.
+fn by_index<'a>(reports: &[(&'a str, &'a [Finding])]) -> Vec<(Option<&'a str>, &'a Finding)> {
+    let of_all = |finding: &Finding| {
+        reports.len() > 1 && reports.iter().all(|(_, findings)| findings.contains(finding))
+    };
+    let mut found: Vec<(Option<&str>, &Finding)> = Vec::new();
+    for (position, (index, findings)) in reports.iter().enumerate() {
+        for finding in *findings {
+            match of_all(finding) {
+                true if position == 0 => found.push((None, finding)),
+                true => {}
+                false => found.push((Some(index), finding)),
+            }
+        }
+    }
+    // What is about all comes first; a stable sort leaves the rest as it is.
+    found.sort_by_key(|(index, _)| index.is_some());
+    found
+}
+
+fn check_definition(settings: &Settings, definition: &Definition) -> Report {
     let mut report = Report::default();
     report.findings.push(Finding::new(
         Level::Good,
@@ -25,35 +85,22 @@ pub(super) fn check(settings: &Settings, as_json: bool) -> Result<u8> {
             definition.index
         ),
     ));
-    let identity = check_source(settings, &definition, &mut report);
-    check_state(settings, &definition, identity.as_ref(), &mut report);
-    check_index(settings, &definition, identity.as_ref(), &mut report);
-    let Report { findings, exit_code } = report;
-    let worst = findings.iter().map(|finding| finding.level).max().unwrap_or(Level::Good);
-    if as_json {
-        let list: Vec<_> = findings
-            .iter()
-            .map(|finding| {
-                json!({
-                    "level": finding.level.as_str(),
-                    "subject": finding.subject,
-                    "message": finding.message,
-                    "cure": finding.cure,
-                })
-            })
-            .collect();
-        output::json(&json!({ "level": worst.as_str(), "findings": list }))?;
-    } else {
-        for finding in &findings {
-            print(finding)?;
-        }
-        output::line(match worst {
-            Level::Good => "everything is as it should be",
-            Level::Warning => "ready to sync, with the warnings above",
-            Level::Problem => "not ready: mend the problems above",
-        })?;
+    // Before the source is asked: a pipeline beside keeps what it has read meanwhile.
+    let kept = Store::open_read_only(&settings.storage_dir)
+        .and_then(|store| store.map_or(Ok(None), |store| kept_identity(&store, &definition.index)));
+    let source = check_source(settings, definition, &mut report);
+    let identity = source.as_ref().map(|source| source.identity().clone());
+    check_state(settings, definition, kept, identity.as_ref(), &mut report);
+    check_index(settings, definition, source.as_ref(), &mut report);
+    report
+}
+
+fn colour(level: Level) -> &'static str {
+    match level {
+        Level::Good => "green",
+        Level::Warning => "yellow",
+        Level::Problem => "red",
     }
-    Ok(exit_code)
 }
 
 /// Everything that was found, and what the command ends with.
@@ -65,6 +112,14 @@ struct Report {
 }
 
 impl Report {
+    /// Adds findings; one that is in the way is what the command ends with.
+    fn extend(&mut self, findings: Vec<Finding>) {
+        if self.exit_code == 0 && findings.iter().any(|finding| finding.level == Level::Problem) {
+            self.exit_code = Error::wrong("").exit_code();
+        }
+        self.findings.extend(findings);
+    }
+
     fn fail(&mut self, subject: &str, error: &Error) {
         self.findings.push(problem(subject, error));
         if self.exit_code == 0 || !error.is_retryable() {
@@ -73,8 +128,9 @@ impl Report {
     }
 }
 
-fn print(finding: &Finding) -> Result<()> {
-    output::line(&format!("{:<8} {}: {}", finding.level.as_str(), finding.subject, finding.message))?;
+fn print(index: Option<&str>, finding: &Finding) -> Result<()> {
+    let index = index.map_or(String::new(), |index| format!("{index}: "));
+    output::line(&format!("{:<8} {index}{}: {}", finding.level.as_str(), finding.subject, finding.message))?;
     match &finding.cure {
         Some(cure) => output::line(&format!("         {cure}")),
         None => Ok(()),
@@ -94,8 +150,8 @@ fn problem(subject: &str, error: &Error) -> Finding {
     }
 }
 
-/// Returns which database it is, if it can be reached and the definition fits it.
-fn check_source(settings: &Settings, definition: &Definition, report: &mut Report) -> Option<SourceIdentity> {
+/// Returns the source, if it can be reached and the definition fits it.
+fn check_source(settings: &Settings, definition: &Definition, report: &mut Report) -> Option<Source> {
     let subject = "PostgreSQL";
     let mut source = match Source::connect(&settings.source, definition, target::source_limits(settings)) {
         Ok(source) => source,
@@ -105,15 +161,36 @@ fn check_source(settings: &Settings, definition: &Definition, report: &mut Repor
         }
     };
     match source.inspect() {
-        Ok(found) => report.findings.extend(found),
+        // Without the right to read there is nothing to explain.
+        Ok(found) => match source.inspect_indexes(definition) {
+            Ok(missing) => report.extend(with_missing_indexes(found, missing)),
+            Err(error) => {
+                report.extend(found);
+                report.fail(subject, &error);
+            }
+        },
         Err(error) => report.fail(subject, &error),
     }
-    Some(source.identity().clone())
+    let mappings = definition.mapping.get("mappings").and_then(serde_json::Value::as_object);
+    if let Some(mappings) = mappings {
+        report.extend(check_mapping::findings(&source.plan().document, mappings, "mapping file"));
+    }
+    Some(source)
+}
+
+/// A table with something missing is not called good besides.
+fn with_missing_indexes(mut found: Vec<Finding>, missing: Vec<Finding>) -> Vec<Finding> {
+    found.retain(|finding| {
+        finding.level != Level::Good || !missing.iter().any(|other| other.subject == finding.subject)
+    });
+    found.extend(missing);
+    found
 }
 
 fn check_state(
     settings: &Settings,
     definition: &Definition,
+    kept: Result<Option<SourceIdentity>>,
     identity: Option<&SourceIdentity>,
     report: &mut Report,
 ) {
@@ -121,14 +198,15 @@ fn check_state(
     let subject = format!("state {place}");
     let checked = Store::open_read_only(&settings.storage_dir).and_then(|store| {
         let Some(store) = store else { return Ok("is made by the first run") };
-        if let (Some(identity), Some(kept)) = (identity, kept_identity(&store)?) {
+        if let (Some(identity), Some(kept)) = (identity, kept?) {
             identity.must_continue(&kept)?;
         }
         match store.current_generation(&definition.index)? {
             Some(known) if known.definition_hash != definition.hash => {
                 Err(Error::wrong("was made with another definition").hint("run `pgsluice resync`"))
             }
-            _ => Ok("belongs to this database and definition"),
+            Some(_) => Ok("belongs to this database and definition"),
+            None => Ok("has nothing of this index yet"),
         }
     });
     match checked {
@@ -137,15 +215,10 @@ fn check_state(
     }
 }
 
-fn check_index(
-    settings: &Settings,
-    definition: &Definition,
-    identity: Option<&SourceIdentity>,
-    report: &mut Report,
-) {
+fn check_index(settings: &Settings, definition: &Definition, source: Option<&Source>, report: &mut Report) {
     let subject = format!("index {}", definition.index);
-    match look_at_index(settings, definition, identity, &subject) {
-        Ok(found) => report.findings.extend(found),
+    match look_at_index(settings, definition, source, &subject) {
+        Ok(found) => report.extend(found),
         Err(error) => report.fail(&subject, &error),
     }
 }
@@ -153,11 +226,23 @@ fn check_index(
 fn look_at_index(
     settings: &Settings,
     definition: &Definition,
-    identity: Option<&SourceIdentity>,
+    source: Option<&Source>,
     subject: &str,
 ) -> Result<Vec<Finding>> {
+    let identity = source.map(Source::identity);
     let client = Client::new(&settings.elastic)?;
     let mut findings = vec![Finding::new(Level::Good, "index server", client.server_info()?.to_string())];
+    if let Some(pipeline) = &definition.pipeline {
+        must_have_pipeline(&client, pipeline)?;
+        findings.push(
+            Finding::new(
+                Level::Warning,
+                "definition",
+                format!("documents go through the ingest pipeline {pipeline}: verify compares the fields that are sent, and those only"),
+            )
+            .cure("let it add fields alone: a field that it changes or removes makes every document different"),
+        );
+    }
     let inspected = inspect(&client, &definition.index)?;
     let mark = OwnershipMark {
         format: MARK_FORMAT,
@@ -180,6 +265,11 @@ fn look_at_index(
                 .iter()
                 .map(|notice| Finding::new(Level::Warning, subject.to_owned(), notice.clone())),
         );
+        let file = definition.mapping.get("mappings").and_then(serde_json::Value::as_object);
+        if let (Some(source), Some(file)) = (source, file) {
+            let plan = &source.plan().document;
+            findings.extend(check_mapping::further_findings(plan, file, found.mappings(), &found.generation));
+        }
         if let Some(theirs) = &found.mark {
             if identity.is_some() && theirs.source != mark.source {
                 return Err(Error::wrong("was filled from another database")

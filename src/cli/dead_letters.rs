@@ -4,7 +4,7 @@ use serde_json::json;
 
 use crate::cli::arguments::DeadLettersCommand;
 use crate::cli::output;
-use crate::cli::target::{definition, instant};
+use crate::cli::target::{definitions, instant};
 use crate::error::{Error, Result};
 use crate::pipeline::now_micros;
 use crate::settings::Settings;
@@ -16,28 +16,43 @@ const PAGE: usize = 500;
 /// How much of a reason stands in a list.
 const SHOWN_REASON: usize = 160;
 
-pub(super) fn dead_letters(settings: &Settings, command: &DeadLettersCommand) -> Result<u8> {
+pub(super) fn dead_letters(
+    settings: &Settings,
+    only: Option<&str>,
+    command: &DeadLettersCommand,
+) -> Result<u8> {
     match command {
-        DeadLettersCommand::List { json, limit } => list(settings, *json, *limit)?,
+        DeadLettersCommand::List { json, limit } => list(settings, only, *json, *limit)?,
         DeadLettersCommand::Show { id } => show(settings, *id)?,
-        DeadLettersCommand::Retry { ids, all } => retry(settings, ids, *all)?,
-        DeadLettersCommand::Drop { ids, all } => drop_letters(settings, ids, *all)?,
+        DeadLettersCommand::Retry { ids, all } => retry(settings, only, ids, *all)?,
+        DeadLettersCommand::Drop { ids, all } => drop_letters(settings, only, ids, *all)?,
     }
     Ok(0)
 }
 
-fn list(settings: &Settings, as_json: bool, limit: usize) -> Result<()> {
+fn list(settings: &Settings, only: Option<&str>, as_json: bool, limit: usize) -> Result<()> {
+    if only.is_some() {
+        // A slip of the hand must not look as if nothing was refused.
+        definitions(settings, only)?;
+    }
     let Some(store) = Store::open_read_only(&settings.storage_dir)? else {
         return if as_json { Ok(()) } else { output::line("no dead letters: there is no state yet") };
     };
-    let total = store.dead_letter_count()?;
+    // Of all that the state knows, unless an index is named: also of those that DEFINITION names no more.
+    let total = match only {
+        Some(index) => match store.current_generation(index)? {
+            Some(generation) => store.status(&generation.name)?.dead_letter_count,
+            None => 0,
+        },
+        None => store.dead_letter_count()?,
+    };
     if total == 0 && !as_json {
         return output::line("no dead letters");
     }
     let mut left = limit;
     let mut after = None;
     while left > 0 {
-        let page = store.dead_letters(after, u32::try_from(left.min(PAGE)).unwrap_or(u32::MAX))?;
+        let page = store.dead_letters(only, after, u32::try_from(left.min(PAGE)).unwrap_or(u32::MAX))?;
         let Some(last) = page.last() else { break };
         after = Some(last.position());
         left -= page.len().min(left);
@@ -96,13 +111,14 @@ fn show(settings: &Settings, id: i64) -> Result<()> {
     }
 }
 
-fn retry(settings: &Settings, ids: &[i64], all: bool) -> Result<()> {
+fn retry(settings: &Settings, only: Option<&str>, ids: &[i64], all: bool) -> Result<()> {
     let store = Store::open(&settings.storage_dir)?;
     let count = if all {
-        match store.current_generation(&definition(settings)?.index)? {
-            Some(generation) => store.retry_dead_letters(&generation.name, now_micros())?,
-            None => 0,
+        let mut count = 0;
+        for generation in generations(&store, settings, only)? {
+            count += store.retry_dead_letters(&generation, now_micros())?;
         }
+        count
     } else {
         for id in ids {
             if !store.retry_dead_letter(*id, now_micros())? {
@@ -116,13 +132,14 @@ fn retry(settings: &Settings, ids: &[i64], all: bool) -> Result<()> {
     ))
 }
 
-fn drop_letters(settings: &Settings, ids: &[i64], all: bool) -> Result<()> {
+fn drop_letters(settings: &Settings, only: Option<&str>, ids: &[i64], all: bool) -> Result<()> {
     let store = Store::open(&settings.storage_dir)?;
     let count = if all {
-        match store.current_generation(&definition(settings)?.index)? {
-            Some(generation) => store.drop_dead_letters(&generation.name)?,
-            None => 0,
+        let mut count = 0;
+        for generation in generations(&store, settings, only)? {
+            count += store.drop_dead_letters(&generation)?;
         }
+        count
     } else {
         for id in ids {
             if !store.drop_dead_letter(*id)? {
@@ -132,6 +149,15 @@ fn drop_letters(settings: &Settings, ids: &[i64], all: bool) -> Result<()> {
         ids.len() as u64
     };
     output::line(&format!("{count} dead letters dropped"))
+}
+
+/// What the definitions write to, as far as something was loaded.
+fn generations(store: &Store, settings: &Settings, only: Option<&str>) -> Result<Vec<String>> {
+    let mut names = Vec::new();
+    for definition in definitions(settings, only)? {
+        names.extend(store.current_generation(&definition.index)?.map(|generation| generation.name));
+    }
+    Ok(names)
 }
 
 fn unknown(id: i64) -> Error {

@@ -2,11 +2,16 @@
 
 mod arguments;
 mod check;
+mod check_mapping;
 mod dead_letters;
+mod exit_code;
+mod explain;
+mod init;
 mod layout;
 mod logging;
 mod output;
 mod preview;
+mod schema;
 mod signals;
 mod status;
 mod sync;
@@ -18,6 +23,7 @@ mod verify_status;
 use clap::Parser;
 
 use crate::cli::arguments::{Arguments, Command};
+use crate::cli::init::InitOptions;
 use crate::cli::verify::VerifyOptions;
 use crate::error::Result;
 use crate::settings::{LogFormat, Settings};
@@ -47,26 +53,45 @@ pub fn main() -> u8 {
 }
 
 fn run(arguments: &Arguments) -> Result<u8> {
+    // These need no settings, or only those of the source.
+    match &arguments.command {
+        Command::Schema => return schema::schema(),
+        Command::Init { root, key, depth, output, index } => {
+            logging::start_quietly(arguments.log_format.or_else(LogFormat::of_environment));
+            return init::init(&InitOptions {
+                root,
+                key,
+                depth: usize::from(*depth),
+                output: output.as_deref(),
+                index: index.as_deref(),
+            });
+        }
+        _ => {}
+    }
     let settings = Settings::load()?;
     logging::start(arguments.log_format.unwrap_or(settings.log_format));
     for notice in &settings.notices {
         log::warn!("{notice}");
     }
+    let only = arguments.index.as_deref();
     match &arguments.command {
-        Command::Run { adopt } => sync::run(&settings, *adopt),
-        Command::Once { adopt } => sync::once(&settings, *adopt),
-        Command::Resync { adopt } => sync::resync(&settings, *adopt),
-        Command::Check { json } => check::check(&settings, *json),
-        Command::Preview { keys, diff } => preview::preview(&settings, keys, *diff),
-        Command::Status { json } => status::status(&settings, *json),
+        Command::Run { adopt } => sync::run(&settings, only, *adopt),
+        Command::Once { adopt } => sync::once(&settings, only, *adopt),
+        Command::Resync { adopt } => sync::resync(&settings, only, *adopt),
+        Command::Check { json } => check::check(&settings, only, *json),
+        Command::Preview { keys, diff } => preview::preview(&settings, only, keys, *diff),
+        Command::Explain { key, json } => explain::explain(&settings, only, key, *json),
+        Command::Status { json } => status::status(&settings, only, *json),
         Command::Verify { repair, force, sample, json } => {
             let repair = match (repair, force) {
                 (false, _) => Repair::No,
                 (true, false) => Repair::Guarded,
                 (true, true) => Repair::Forced,
             };
-            verify::verify(&settings, &VerifyOptions { repair, sample: *sample, as_json: *json })
+            verify::verify(&settings, only, &VerifyOptions { repair, sample: *sample, as_json: *json })
         }
-        Command::DeadLetters { command } => dead_letters::dead_letters(&settings, command),
+        // Answered above.
+        Command::Schema | Command::Init { .. } => Ok(0),
+        Command::DeadLetters { command } => dead_letters::dead_letters(&settings, only, command),
     }
 }

@@ -3,9 +3,9 @@
 use serde_json::Value;
 
 use crate::batch::{Batch, BatchNumber, KeyRange, Version, Work};
-use crate::cli::{layout, output, target};
+use crate::cli::{exit_code, layout, output, target};
 use crate::definition::Definition;
-use crate::document::{ActionKind, RenderedBatch};
+use crate::document::{Action, ActionKind, DocumentAddress, RenderedBatch};
 use crate::elastic::{Client, Inspected, get_documents, inspect};
 use crate::error::{Error, Result};
 use crate::key::Key;
@@ -19,14 +19,37 @@ const SHOWN: usize = 3;
 /// The exit code when the index differs.
 const DIFFERENT: u8 = 1;
 
-pub(super) fn preview(settings: &Settings, keys: &[String], diff: bool) -> Result<u8> {
-    let definition = target::definition(settings)?;
-    let mut source = Source::connect(&settings.source, &definition, target::source_limits(settings))?;
+pub(super) fn preview(settings: &Settings, only: Option<&str>, keys: &[String], diff: bool) -> Result<u8> {
+    let definitions = target::definitions(settings, only)?;
+    if let [definition] = definitions.as_slice() {
+        return preview_definition(settings, definition, keys, diff);
+    }
+    let indices: Vec<&str> = definitions.iter().map(|definition| definition.index.as_str()).collect();
+    if !keys.is_empty() {
+        return Err(Error::wrong("keys are those of one index, and DEFINITION gives several")
+            .hint(format!("name it with --index: {}", indices.join(", "))));
+    }
+    let mut codes = Vec::new();
+    for definition in &definitions {
+        output::line(&format!("{}:", definition.index))?;
+        let shown = preview_definition(settings, definition, keys, diff);
+        codes.push(shown.map_err(|error| error.while_doing(&definition.index))?);
+    }
+    Ok(exit_code::worst(codes))
+}
+
+fn preview_definition(
+    settings: &Settings,
+    definition: &Definition,
+    keys: &[String],
+    diff: bool,
+) -> Result<u8> {
+    let mut source = Source::connect(&settings.source, definition, target::source_limits(settings))?;
     let work = if keys.is_empty() {
         Work::Range(KeyRange { low: None, high: source.cut_range(None, SHOWN)? })
     } else {
         let keys: Vec<Key> = keys.iter().map(|key| Key::from_encoded(key.as_str())).collect();
-        must_be_possible(&mut source, &definition, &keys)?;
+        must_be_possible(&mut source, definition, &keys)?;
         Work::Keys(keys)
     };
     let read = source.read(Batch { number: BatchNumber(0), work, attempt_count: 0 }, Version(0))?;
@@ -54,7 +77,7 @@ pub(super) fn preview(settings: &Settings, keys: &[String], diff: bool) -> Resul
 }
 
 /// Refuses what is no key of the root table at all: a slip of the hand must not look like a row that is gone.
-fn must_be_possible(source: &mut Source, definition: &Definition, keys: &[Key]) -> Result<()> {
+pub(super) fn must_be_possible(source: &mut Source, definition: &Definition, keys: &[Key]) -> Result<()> {
     let impossible = source.impossible_keys(keys)?;
     if impossible.is_empty() {
         return Ok(());
@@ -66,8 +89,7 @@ fn must_be_possible(source: &mut Source, definition: &Definition, keys: &[Key]) 
 }
 
 fn show_differences(client: &Client, index: &str, rendered: &RenderedBatch) -> Result<u8> {
-    let ids: Vec<String> =
-        rendered.actions.iter().map(|action| action.key.document_id().into_owned()).collect();
+    let ids: Vec<DocumentAddress> = rendered.actions.iter().map(Action::address).collect();
     // Before the first load everything is missing.
     let found = match inspect(client, index)? {
         Inspected::Missing => ids.iter().map(|_| None).collect(),

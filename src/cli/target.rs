@@ -7,22 +7,70 @@ use crate::error::{Error, Result};
 use crate::pipeline::PipelineSettings;
 use crate::postgres::SourceLimits;
 use crate::settings::Settings;
+use crate::suggestion::did_you_mean;
 
-/// Loads the definition that the settings name, or the one built in.
-pub(super) fn definition(settings: &Settings) -> Result<Definition> {
-    let definition = match settings.definitions.as_slice() {
-        [] => definition::built_in()?,
-        [path] => definition::load(path)?,
-        several => {
-            return Err(Error::wrong(format!("DEFINITION names {} files", several.len())).hint(
-                "one process syncs one definition: start one for each, with a STORAGE_SUBDIR of its own",
-            ));
+/// Loads the definitions that the settings name, or the one built in; of them, the one of the index `only`.
+///
+/// There is at least one, and no two have the same index.
+pub(super) fn definitions(settings: &Settings, only: Option<&str>) -> Result<Vec<Definition>> {
+    let mut definitions = load_all(settings)?;
+    if let Some(index) = &settings.index {
+        // The settings refuse it for several.
+        definitions = definitions.into_iter().map(|definition| definition.with_index(index)).collect();
+    }
+    must_differ(&definitions, settings)?;
+    let Some(only) = only else { return Ok(definitions) };
+    let indices: Vec<String> = definitions.iter().map(|definition| definition.index.clone()).collect();
+    definitions.retain(|definition| definition.index == only);
+    if definitions.is_empty() {
+        let near = did_you_mean(only, indices.iter().map(String::as_str));
+        return Err(Error::wrong(format!("no definition has the index {only}{near}"))
+            .hint(format!("DEFINITION gives: {}", indices.join(", "))));
+    }
+    Ok(definitions)
+}
+
+/// What is wrong with any of the files is said at once.
+fn load_all(settings: &Settings) -> Result<Vec<Definition>> {
+    if settings.definitions.is_empty() {
+        return Ok(vec![definition::built_in()?]);
+    }
+    let mut loaded = Vec::new();
+    let mut failures = Vec::new();
+    for path in &settings.definitions {
+        match definition::load(path) {
+            Ok(definition) => loaded.push(definition),
+            Err(error) => failures.push(error),
         }
-    };
-    Ok(match &settings.index {
-        Some(index) => definition.with_index(index),
-        None => definition,
-    })
+    }
+    if failures.len() > 1 {
+        let stories: Vec<String> = failures.iter().map(Error::story).collect();
+        return Err(Error::wrong(stories.join("; ")));
+    }
+    match failures.pop() {
+        Some(failure) => Err(failure),
+        None => Ok(loaded),
+    }
+}
+
+/// Two definitions of one index would write each other's documents over.
+fn must_differ(definitions: &[Definition], settings: &Settings) -> Result<()> {
+    for (position, definition) in definitions.iter().enumerate() {
+        let first = definitions[..position].iter().position(|other| other.index == definition.index);
+        if let Some(first) = first
+            && let (Some(one), Some(other)) =
+                (settings.definitions.get(first), settings.definitions.get(position))
+        {
+            return Err(Error::wrong(format!(
+                "the definitions {} and {} have the same index {}",
+                one.display(),
+                other.display(),
+                definition.index
+            ))
+            .hint("give each an `index` of its own, or leave one of them out of DEFINITION"));
+        }
+    }
+    Ok(())
 }
 
 /// What the settings say of the pipeline.

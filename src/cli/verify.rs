@@ -3,8 +3,10 @@
 use std::cell::{Cell, RefCell};
 use std::time::{Duration, Instant};
 
+use serde_json::{Value, json};
+
 use crate::cli::verify_report::Report;
-use crate::cli::{logging, signals, target};
+use crate::cli::{exit_code, logging, output, signals, target};
 use crate::clock::now_micros;
 use crate::definition::Definition;
 use crate::elastic::Client;
@@ -37,45 +39,91 @@ pub(super) struct VerifyOptions {
     pub(super) as_json: bool,
 }
 
-pub(super) fn verify(settings: &Settings, options: &VerifyOptions) -> Result<u8> {
-    let definition = target::definition(settings)?;
-    let mut pipeline_settings = target::pipeline_settings(settings);
+/// What the verifications of several indices share.
+struct Shared<'a> {
+    settings: &'a Settings,
+    options: &'a VerifyOptions,
+    store: Store,
+    client: Client,
+    shutdown: Shutdown,
+    /// Held when no other process runs the pipeline.
+    lock: RefCell<Option<PipelineLock>>,
+}
+
+pub(super) fn verify(settings: &Settings, only: Option<&str>, options: &VerifyOptions) -> Result<u8> {
+    let definitions = target::definitions(settings, only)?;
     let client = Client::new(&settings.elastic)?;
-    let Some(store) = existing_state(settings)? else { return Err(nothing_loaded(&definition)) };
-    let Some(generation) = store.current_generation(&definition.index)? else {
-        return Err(nothing_loaded(&definition));
-    };
-    must_be_loaded(&store, &definition, &generation)?;
-    pipeline_settings.source_limits.initial_timestamp = kept_initial_timestamp(&store, &generation.name)?;
+    let Some(store) = existing_state(settings)? else { return Err(nothing_loaded(&definitions)) };
     let shutdown = Shutdown::new();
     signals::listen(&shutdown)?;
+    let lock = RefCell::new(take_lock(settings)?);
+    let shared = Shared { settings, options, store, client, shutdown, lock };
+    if let [definition] = definitions.as_slice() {
+        let (exit_code, found) = verify_definition(&shared, definition)?;
+        if options.as_json {
+            output::json(&found)?;
+        }
+        return Ok(exit_code);
+    }
+    // One after the other: each reads a whole index and a whole database.
+    let mut codes = Vec::new();
+    let mut indices = Vec::new();
+    for definition in &definitions {
+        match verify_definition(&shared, definition) {
+            Ok((exit_code, found)) => {
+                codes.push(exit_code);
+                indices.push(found);
+            }
+            Err(error) if error.kind() == Kind::Interrupted => return Err(error),
+            Err(error) => {
+                log::error!("{}: {}", definition.index, error.story());
+                codes.push(error.exit_code());
+                indices.push(json!({ "index": definition.index, "error": error.story() }));
+            }
+        }
+    }
+    if options.as_json {
+        output::json(&json!({ "indices": indices }))?;
+    }
+    Ok(exit_code::worst(codes))
+}
+
+/// Verifies one index; prints what was found, or returns it where it is to be printed as JSON.
+fn verify_definition(shared: &Shared<'_>, definition: &Definition) -> Result<(u8, Value)> {
+    let Shared { settings, options, store, client, shutdown, lock } = shared;
+    let mut pipeline_settings = target::pipeline_settings(settings);
+    let Some(generation) = store.current_generation(&definition.index)? else {
+        return Err(nothing_loaded(std::slice::from_ref(definition)));
+    };
+    must_be_loaded(store, definition, &generation)?;
+    pipeline_settings.source_limits.initial_timestamp = kept_initial_timestamp(store, &generation.name)?;
     let command = Command {
         settings,
         pipeline_settings: &pipeline_settings,
-        definition: &definition,
+        definition,
         generation: &generation,
-        store: &store,
-        client: &client,
-        shutdown: &shutdown,
-        lock: RefCell::new(take_lock(settings)?),
+        store,
+        client,
+        shutdown,
+        lock,
         is_prepared: Cell::new(false),
     };
     if command.lock.borrow().is_some() {
         // What has changed since the last run is no difference: it is worked off first.
         command.run_pipeline()?;
     }
-    let comparer = Comparer::new(&definition.mapping);
-    let connect = || connect_to_verify(&pipeline_settings, &definition, &store);
+    let comparer = Comparer::of(definition);
+    let connect = || connect_to_verify(&pipeline_settings, definition, store);
     let settle = || command.settle();
     let verifier = Verifier {
         generation: &generation.name,
         comparer: &comparer,
-        store: &store,
-        client: &client,
+        store,
+        client,
         limits: verify_limits(&pipeline_settings, pipeline_settings.source_limits.initial_timestamp),
         connect: &connect,
         settle: &settle,
-        end: &shutdown,
+        end: shutdown,
         caller: VerifyCaller::Command,
         repair: options.repair,
     };
@@ -86,8 +134,10 @@ pub(super) fn verify(settings: &Settings, options: &VerifyOptions) -> Result<u8>
         None => verify_all(&command, &verifier, &mut report)?,
     }
     report.seconds = began.elapsed().as_secs_f64();
-    report.print(options.as_json)?;
-    Ok(if report.is_right() { 0 } else { DIFFERENT })
+    if !options.as_json {
+        report.print()?;
+    }
+    Ok((if report.is_right() { 0 } else { DIFFERENT }, report.as_json()))
 }
 
 /// The state, which must have been made before.
@@ -98,8 +148,9 @@ fn existing_state(settings: &Settings) -> Result<Option<Store>> {
     Store::open(&settings.storage_dir).map(Some)
 }
 
-fn nothing_loaded(definition: &Definition) -> Error {
-    Error::wrong(format!("{}: nothing was loaded yet, so there is nothing to verify", definition.index))
+fn nothing_loaded(definitions: &[Definition]) -> Error {
+    let indices: Vec<&str> = definitions.iter().map(|definition| definition.index.as_str()).collect();
+    Error::wrong(format!("{}: nothing was loaded yet, so there is nothing to verify", indices.join(", ")))
         .hint("run `pgsluice once` first")
 }
 
@@ -142,7 +193,7 @@ struct Command<'a> {
     client: &'a Client,
     shutdown: &'a Shutdown,
     /// Held when no other process runs the pipeline.
-    lock: RefCell<Option<PipelineLock>>,
+    lock: &'a RefCell<Option<PipelineLock>>,
     is_prepared: Cell<bool>,
 }
 

@@ -73,10 +73,7 @@ impl<'a> Report<'a> {
         self.repair != Repair::No && !self.is_paused && self.left == 0
     }
 
-    pub(super) fn print(&self, as_json: bool) -> Result<()> {
-        if as_json {
-            return output::json(&self.as_json());
-        }
+    pub(super) fn print(&self) -> Result<()> {
         for difference in self.differences.iter().take(PRINTED) {
             let fields = match difference.kind {
                 DifferenceKind::Different => format!(": {}", difference.fields.join(", ")),
@@ -120,7 +117,7 @@ impl<'a> Report<'a> {
         })
     }
 
-    fn as_json(&self) -> Value {
+    pub(super) fn as_json(&self) -> Value {
         json!({
             "index": self.index,
             "generation": self.generation,

@@ -5,19 +5,30 @@ use std::ops::Range;
 use toml::de::DeValue;
 
 use crate::definition::document::{DocumentReader, THROUGH};
-use crate::definition::section::{Section, Text, Value, kind, texts_of};
-use crate::definition::{Filter, FilterTest, OrderColumn, RelationId};
+use crate::definition::section::{Section, Text, Value, kind, text_of};
+use crate::definition::{Comparison, Expression, Filter, FilterTest, OrderColumn, RelationId};
+
+const TEST_ADVICE: &str =
+    "write a value, an array of values, { null = true }, { ne = <value> } or { gte = <value>, lt = <value> }";
 
 impl DocumentReader<'_, '_, '_> {
     pub(super) fn filters(&mut self, section: &Section<'_>, relation: RelationId) -> Vec<Filter> {
-        let advice = "write { <column> = <value>, … }";
+        let advice = "write { <column> = <value>, … } or a condition in SQL as a text";
+        if section.get("where").is_some_and(|value| value.get_ref().is_str()) {
+            return section
+                .text("where", self.problems)
+                .map(|sql| Filter::Sql(sql.text))
+                .into_iter()
+                .collect();
+        }
         let Some(conditions) = section.section("where", advice, self.problems) else { return Vec::new() };
         let mut filters = Vec::new();
         let mut add = |reader: &mut Self, name: &str, span: Range<usize>, value: &Value<'_>| {
             let place = section.place_of(&format!("where.{name}"));
             let column = reader.column(&Text { text: name.to_owned(), span }, &place, Some(relation));
-            let test = reader.test(value, &place);
-            filters.extend(column.zip(test).map(|(column, test)| Filter { column, test }));
+            for test in reader.tests(value, &place) {
+                filters.extend(column.clone().map(|column| Filter::Column { column, test }));
+            }
         };
         for (name, span, value) in conditions.entries() {
             // `through.role = …` is a table `through` to TOML.
@@ -39,43 +50,65 @@ impl DocumentReader<'_, '_, '_> {
         filters
     }
 
-    fn test(&mut self, value: &Value<'_>, place: &str) -> Option<FilterTest> {
-        const ADVICE: &str = "write a value, an array of values or { null = true }";
-        match value.get_ref() {
-            DeValue::Array(array) => {
-                if array.is_empty() {
-                    self.problems.add(
-                        &value.span(),
-                        place,
-                        "an empty array lets no row through, write at least one value",
-                    );
-                }
-                let mut values: Vec<String> = Vec::new();
-                for item in array {
-                    values.extend(
-                        self.literal(item, place, "write plain values in the array")
-                            .filter(|text| !values.contains(text)),
-                    );
-                }
-                (!values.is_empty()).then_some(FilterTest::OneOf(values))
-            }
-            DeValue::Table(_) => {
-                let test = Section::of(value, place.to_owned(), ADVICE, self.problems)?;
-                test.refuse_unknown(&["null"], self.problems);
-                match test.get("null").map(|value| (value.get_ref().as_bool(), value)) {
-                    Some((Some(is_null), _)) => Some(FilterTest::IsNull(is_null)),
-                    Some((None, value)) => {
-                        self.problems.add(&value.span(), &test.place_of("null"), "write true or false");
-                        None
-                    }
-                    None => {
-                        self.problems.add(&test.span, place, ADVICE);
-                        None
-                    }
-                }
-            }
-            _ => self.literal(value, place, ADVICE).map(|text| FilterTest::OneOf(vec![text])),
+    /// What must hold for one column.
+    fn tests(&mut self, value: &Value<'_>, place: &str) -> Vec<FilterTest> {
+        if !value.get_ref().is_table() {
+            return self.values(value, place, TEST_ADVICE).map(FilterTest::OneOf).into_iter().collect();
         }
+        let Some(section) = Section::of(value, place.to_owned(), TEST_ADVICE, self.problems) else {
+            return Vec::new();
+        };
+        let mut known = vec!["null", "ne"];
+        known.extend(Comparison::ALL.map(Comparison::word));
+        section.refuse_unknown(&known, self.problems);
+        let mut tests = Vec::new();
+        let mut has_test = false;
+        if let Some(value) = section.get("null") {
+            has_test = true;
+            match value.get_ref().as_bool() {
+                Some(is_null) => tests.push(FilterTest::IsNull(is_null)),
+                None => {
+                    self.problems.add(&value.span(), &section.place_of("null"), "write true or false");
+                }
+            }
+        }
+        if let Some(value) = section.get("ne") {
+            has_test = true;
+            let advice = "write a value or an array of values";
+            tests.extend(self.values(value, &section.place_of("ne"), advice).map(FilterTest::NoneOf));
+        }
+        for comparison in Comparison::ALL {
+            let Some(value) = section.get(comparison.word()) else { continue };
+            has_test = true;
+            let literal = self.literal(value, &section.place_of(comparison.word()), "write a plain value");
+            tests.extend(literal.map(|literal| FilterTest::Compared(comparison, literal)));
+        }
+        if !has_test {
+            self.problems.add(&section.span, place, TEST_ADVICE);
+        }
+        tests
+    }
+
+    /// A plain value, or an array of at least one.
+    fn values(&mut self, value: &Value<'_>, place: &str, advice: &str) -> Option<Vec<String>> {
+        let Some(array) = value.get_ref().as_array() else {
+            return self.literal(value, place, advice).map(|text| vec![text]);
+        };
+        if array.is_empty() {
+            self.problems.add(
+                &value.span(),
+                place,
+                "an empty array lets no row through, write at least one value",
+            );
+        }
+        let mut values: Vec<String> = Vec::new();
+        for item in array {
+            values.extend(
+                self.literal(item, place, "write plain values in the array")
+                    .filter(|text| !values.contains(text)),
+            );
+        }
+        (!values.is_empty()).then_some(values)
     }
 
     /// A plain value in PostgreSQL's text form.
@@ -99,23 +132,58 @@ impl DocumentReader<'_, '_, '_> {
         text
     }
 
-    /// Reads `order = ["-year", "name"]`; a minus is for largest first.
+    /// Reads `order = ["-year", "name", { sql = "lower(t.name)", descending = true }]`; a minus is for largest first.
     pub(super) fn order(&mut self, section: &Section<'_>, relation: RelationId) -> Vec<OrderColumn> {
+        const ADVICE: &str = "write columns as [\"-year\", \"name\"], with - for largest first, or { sql = \"…\", descending = true }";
         let Some(value) = section.get("order") else { return Vec::new() };
         let place = section.place_of("order");
-        let advice = "write columns as [\"-year\", \"name\"], with - for largest first";
+        let Some(array) = value.get_ref().as_array() else {
+            self.problems.add(&value.span(), &place, format!("{ADVICE}, this is {}", kind(value)));
+            return Vec::new();
+        };
+        if array.is_empty() {
+            self.problems.add(&value.span(), &place, format!("must not be empty, {ADVICE} or leave it out"));
+        }
         let mut order: Vec<OrderColumn> = Vec::new();
-        for Text { text, span } in texts_of(value, &place, advice, self.problems) {
-            let descending = text.starts_with('-');
-            let column =
-                Text { text: text.strip_prefix('-').unwrap_or(&text).to_owned(), span: span.clone() };
-            let Some(column) = self.column(&column, &place, Some(relation)) else { continue };
-            if order.iter().any(|known| known.column == column) {
-                self.problems.add(&span, &place, format!("names the column {} twice", column.column));
+        for item in array {
+            let Some((expression, descending)) = self.order_part(item, &place, relation, ADVICE) else {
+                continue;
+            };
+            if order.iter().any(|known| known.expression == expression) {
+                let problem = match &expression {
+                    Expression::Column(column) => format!("names the column {} twice", column.column),
+                    Expression::Sql(_) => "has the same sql twice".to_owned(),
+                };
+                self.problems.add(&item.span(), &place, problem);
             }
-            order.push(OrderColumn { column, descending });
+            order.push(OrderColumn { expression, descending });
         }
         order
+    }
+
+    fn order_part(
+        &mut self,
+        item: &Value<'_>,
+        place: &str,
+        relation: RelationId,
+        advice: &str,
+    ) -> Option<(Expression, bool)> {
+        if item.get_ref().is_table() {
+            let part = Section::of(item, place.to_owned(), advice, self.problems)?;
+            let descending = match part.get("descending").map(|value| (value, value.get_ref().as_bool())) {
+                None => false,
+                Some((_, Some(descending))) => descending,
+                Some((value, None)) => {
+                    self.problems.add(&value.span(), &part.place_of("descending"), "write true or false");
+                    return None;
+                }
+            };
+            return Some((self.sql_of(&part, &["descending"])?, descending));
+        }
+        let Text { text, span } = text_of(item, place, self.problems)?;
+        let descending = text.starts_with('-');
+        let column = Text { text: text.strip_prefix('-').unwrap_or(&text).to_owned(), span };
+        Some((Expression::Column(self.column(&column, place, Some(relation))?), descending))
     }
 
     pub(super) fn limit(&mut self, section: &Section<'_>) -> Option<usize> {

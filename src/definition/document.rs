@@ -11,11 +11,15 @@ use toml::Spanned;
 
 use crate::definition::name;
 use crate::definition::section::{Problems, Section, Text, Value, text_of};
-use crate::definition::{ColumnReference, Field, Item, Relation, RelationId, Source, TableName};
+use crate::definition::{ColumnReference, Expression, Field, Item, Relation, RelationId, Source, TableName};
 use crate::suggestion::did_you_mean;
 
-const LIST_FIELDS: &[&str] = &["list", "value", "object", "where", "order", "limit"];
-const ONE_FIELDS: &[&str] = &["one", "value", "object", "where"];
+pub(super) const LIST_FIELDS: &[&str] = &["list", "value", "object", "where", "order", "limit"];
+pub(super) const ONE_FIELDS: &[&str] = &["one", "value", "object", "where"];
+pub(super) const COUNT_FIELDS: &[&str] = &["count", "where"];
+
+/// The entry of a document that is no field: what routes it to its shard.
+pub(super) const ROUTING: &str = "_routing";
 
 /// What stands before a column of the link table.
 pub(super) const THROUGH: &str = "through.";
@@ -39,8 +43,11 @@ const RESERVED: &[&str] = &[
     "_tsid",
 ];
 
-const FIELD_ADVICE: &str =
-    "write a column's name, { list = \"<relation>\", … } or { one = \"<relation>\", … }";
+/// The words by which a field that is no plain column is told.
+pub(super) const KINDS: &[&str] =
+    &["list", "one", "count", "sql", "constant", "inline", "flatten", "geo", "join"];
+
+const FIELD_ADVICE: &str = "write a column's name, { list = \"<relation>\", … }, { one = \"<relation>\", … } or { sql = \"<expression>\" }";
 
 /// Reads the fields; remembers where each stands.
 pub(super) struct DocumentReader<'r, 't, 'p> {
@@ -51,6 +58,8 @@ pub(super) struct DocumentReader<'r, 't, 'p> {
     are_relations_sound: bool,
     /// Where the field of each path (as `directors.id`) stands in the file.
     pub(super) places: HashMap<String, Range<usize>>,
+    /// Where the names in each object stand, by the object's path.
+    names: HashMap<(String, String), Range<usize>>,
 }
 
 impl<'r, 't, 'p> DocumentReader<'r, 't, 'p> {
@@ -60,17 +69,27 @@ impl<'r, 't, 'p> DocumentReader<'r, 't, 'p> {
         problems: &'p mut Problems<'t>,
     ) -> Self {
         let are_relations_sound = problems.is_empty();
-        Self { relations, root, problems, are_relations_sound, places: HashMap::new() }
+        Self { relations, root, problems, are_relations_sound, places: HashMap::new(), names: HashMap::new() }
     }
 
     /// Reads the fields of a document or object; `at` is the relation whose row is at hand, none for the root's.
     pub(super) fn fields(&mut self, section: &Section<'_>, at: Option<RelationId>, path: &str) -> Vec<Field> {
         let mut fields = Vec::new();
+        let is_top = path.is_empty();
         for (name, span, value) in section.entries() {
+            if is_top && at.is_none() && name == ROUTING {
+                continue;
+            }
             let place = section.place_of(name);
-            let path = if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
-            if at.is_none() && RESERVED.contains(&name) {
-                self.problems.add(&span, &place, "the index server keeps this name for itself");
+            let above = path;
+            let path = if is_top { name.to_owned() } else { format!("{path}.{name}") };
+            if is_top && RESERVED.contains(&name) {
+                let problem = match name {
+                    "_id" => "the _id is made of the columns of root.key: name them there",
+                    ROUTING => "stands in [document] itself, beside the fields",
+                    _ => "the index server keeps this name for itself",
+                };
+                self.problems.add(&span, &place, problem);
             }
             if name.split('.').any(|part| part.trim().is_empty()) {
                 self.problems.add(
@@ -79,8 +98,24 @@ impl<'r, 't, 'p> DocumentReader<'r, 't, 'p> {
                     "a field's name is not empty, nor is any part between its dots",
                 );
             }
-            self.places.insert(path.clone(), span);
-            if let Some(source) = self.source(value, place, at, &path) {
+            // The name of what stands in place of its field is not sent.
+            let is_sent = !value
+                .get_ref()
+                .as_table()
+                .is_some_and(|table| table.contains_key("inline") || table.contains_key("flatten"));
+            if is_sent {
+                self.places.insert(path.clone(), span.clone());
+                let first = self.names.insert((above.to_owned(), name.to_owned()), span.clone());
+                if let Some(first) = first {
+                    let line = self.problems.line(&first);
+                    let problem = format!(
+                        "the field {path} stands in line {line} already: inline puts both into one object"
+                    );
+                    self.problems.add(&span, &place, problem);
+                }
+            }
+            let path = if is_sent { path.as_str() } else { above };
+            if let Some(source) = self.source(value, place, at, path) {
                 fields.push(Field { name: name.to_owned(), source });
             }
         }
@@ -103,20 +138,24 @@ impl<'r, 't, 'p> DocumentReader<'r, 't, 'p> {
     ) -> Option<Source> {
         if value.get_ref().is_str() {
             let text = text_of(value, &place, self.problems)?;
-            return self.column(&text, &place, at).map(Source::Column);
+            return self.column(&text, &place, at).map(|column| Source::Value(Expression::Column(column)));
         }
         let section = Section::of(value, place, FIELD_ADVICE, self.problems)?;
-        match (section.has("list"), section.has("one")) {
-            (true, false) => self.list(&section, at, path),
-            (false, true) => self.one(&section, at, path),
-            (true, true) => {
-                self.problems.add(&section.span, &section.place, "has both list and one, keep one of them");
-                None
-            }
-            (false, false) => {
+        let kinds: Vec<&str> = KINDS.iter().copied().filter(|kind| section.has(kind)).collect();
+        match kinds[..] {
+            ["list"] => self.list(&section, at, path),
+            ["one"] => self.one(&section, at, path),
+            ["count"] => self.count(&section, at),
+            ["sql"] => self.sql_of(&section, &[]).map(Source::Value),
+            ["constant"] => self.constant(&section),
+            ["inline"] => self.inline(&section, at, path),
+            ["flatten"] => self.flatten(&section, at),
+            ["geo"] => self.geo(&section, at),
+            ["join"] => self.join(&section, at),
+            [] => {
                 let written: Vec<&str> = section.entries().map(|(name, ..)| name).collect();
                 let near = written.iter().find_map(|name| {
-                    let near = did_you_mean(name, ["list", "one"]);
+                    let near = did_you_mean(name, KINDS.iter().copied());
                     (!near.is_empty()).then(|| format!("unknown field {name}{near}"))
                 });
                 self.problems.add(
@@ -124,6 +163,11 @@ impl<'r, 't, 'p> DocumentReader<'r, 't, 'p> {
                     &section.place,
                     near.unwrap_or_else(|| FIELD_ADVICE.to_owned()),
                 );
+                None
+            }
+            [..] => {
+                let both = kinds.join(" and ");
+                self.problems.add(&section.span, &section.place, format!("has {both}, keep one of them"));
                 None
             }
         }
@@ -140,15 +184,7 @@ impl<'r, 't, 'p> DocumentReader<'r, 't, 'p> {
     }
 
     fn one(&mut self, section: &Section<'_>, at: Option<RelationId>, path: &str) -> Option<Source> {
-        for name in ["order", "limit"] {
-            if let Some(value) = section.get(name) {
-                self.problems.add(
-                    &value.span(),
-                    &section.place_of(name),
-                    "is for lists, one takes the only related row",
-                );
-            }
-        }
+        self.refuse_list_words(section, "one");
         section.refuse_unknown(&[ONE_FIELDS, &["order", "limit"]].concat(), self.problems);
         let relation = self.relation(section, "one", at)?;
         let item = self.item(section, relation, path);
@@ -156,8 +192,37 @@ impl<'r, 't, 'p> DocumentReader<'r, 't, 'p> {
         Some(Source::One { relation, item: item?, filters })
     }
 
-    /// The relation that `list` or `one` names, which has to hang below the row at hand.
-    fn relation(&mut self, section: &Section<'_>, word: &str, at: Option<RelationId>) -> Option<RelationId> {
+    /// Refuses what only lists have.
+    pub(super) fn refuse_list_words(&mut self, section: &Section<'_>, word: &str) {
+        for name in ["order", "limit"] {
+            if let Some(value) = section.get(name) {
+                let problem = format!("is for lists, {word} takes the only related row");
+                self.problems.add(&value.span(), &section.place_of(name), problem);
+            }
+        }
+    }
+
+    fn count(&mut self, section: &Section<'_>, at: Option<RelationId>) -> Option<Source> {
+        let of_others = ["value", "object", "order", "limit"];
+        for (name, _, value) in section.entries() {
+            if of_others.contains(&name) {
+                let problem =
+                    "is for list and one, a count makes nothing of the related rows but their number";
+                self.problems.add(&value.span(), &section.place_of(name), problem);
+            }
+        }
+        section.refuse_unknown(&[COUNT_FIELDS, &of_others].concat(), self.problems);
+        let relation = self.relation(section, "count", at)?;
+        Some(Source::Count { relation, filters: self.filters(section, relation) })
+    }
+
+    /// The relation that `list`, `one`, `inline` or `count` names, which has to hang below the row at hand.
+    pub(super) fn relation(
+        &mut self,
+        section: &Section<'_>,
+        word: &str,
+        at: Option<RelationId>,
+    ) -> Option<RelationId> {
         let name = section.text(word, self.problems)?;
         let place = section.place_of(word);
         let here = self.row_name(at);
@@ -184,8 +249,8 @@ impl<'r, 't, 'p> DocumentReader<'r, 't, 'p> {
     fn item(&mut self, section: &Section<'_>, relation: RelationId, path: &str) -> Option<Item> {
         match (section.has("value"), section.has("object")) {
             (true, false) => {
-                let column = section.text("value", self.problems)?;
-                self.column(&column, &section.place_of("value"), Some(relation)).map(Item::Value)
+                let value = section.get("value")?;
+                self.expression(value, section.place_of("value"), Some(relation)).map(Item::Value)
             }
             (false, true) => {
                 let object = section.section("object", "write { <field> = \"<column>\" }", self.problems)?;
@@ -247,18 +312,24 @@ pub(super) fn unused_relations(
         }
         let span = top.get("relation").and_then(|all| all.get_ref().get(relation.name.as_str()));
         let span = span.map_or(0..0, Spanned::span);
-        let problem = "is not used in the document, use it there in a list or one, or leave it out";
+        let problem =
+            "is not used in the document, use it there in a list, one, inline or count, or leave it out";
         problems.add(&span, &format!("relation.{}", relation.name), problem);
     }
 }
 
 fn collect_used(fields: &[Field], used: &mut HashSet<usize>) {
     for field in fields {
-        if let Source::One { relation, item, .. } | Source::List { relation, item, .. } = &field.source {
-            used.insert(relation.0);
-            if let Item::Object(fields) = item {
-                collect_used(fields, used);
+        let (relation, fields) = match &field.source {
+            Source::One { relation, item: Item::Object(fields), .. }
+            | Source::List { relation, item: Item::Object(fields), .. }
+            | Source::Inline { relation, fields, .. } => (relation, fields.as_slice()),
+            Source::One { relation, .. } | Source::List { relation, .. } | Source::Count { relation, .. } => {
+                (relation, &[][..])
             }
-        }
+            _ => continue,
+        };
+        used.insert(relation.0);
+        collect_used(fields, used);
     }
 }

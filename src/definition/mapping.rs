@@ -6,7 +6,7 @@ use std::ops::Range;
 use serde_json::{Map, Value};
 
 use crate::definition::section::Problems;
-use crate::definition::{Field, Item, Source};
+use crate::definition::{Field, Item, JoinName, Source};
 use crate::suggestion::did_you_mean;
 
 /// Reads the text of a mapping file called `file`.
@@ -61,6 +61,9 @@ pub(super) fn check_fields(
     Check { file, places, problems }.level(mappings, false, document, "");
 }
 
+/// Field types that take `{ "lat": …, "lon": … }`.
+const TAKES_POINTS: [&str; 5] = ["geo_point", "object", "nested", "flattened", "flat_object"];
+
 struct Check<'c, 't> {
     file: &'c str,
     places: &'c HashMap<String, Range<usize>>,
@@ -78,6 +81,16 @@ impl Check<'_, '_> {
         let empty = Map::new();
         let properties = mapping.get("properties").and_then(Value::as_object).unwrap_or(&empty);
         for field in fields {
+            match &field.source {
+                // Its fields stand in this object; their level is this one.
+                Source::Inline { fields, .. } => {
+                    self.level(mapping, is_strict, fields, above);
+                    continue;
+                }
+                // Which members there are, each row says.
+                Source::Flatten(_) => continue,
+                _ => {}
+            }
             let path = if above.is_empty() { field.name.clone() } else { format!("{above}.{}", field.name) };
             let object = match &field.source {
                 Source::One { item: Item::Object(fields), .. }
@@ -91,8 +104,18 @@ impl Check<'_, '_> {
                 }
                 continue;
             };
-            let Some(fields) = object else { continue };
             let kind = property.get("type").and_then(Value::as_str).unwrap_or("object");
+            match &field.source {
+                Source::Geo { .. } if !TAKES_POINTS.contains(&kind) => {
+                    self.wrong(&path, format!("is a point, and {} has {path} as {kind}", self.file));
+                }
+                Source::Join { name, .. } => self.join(property, kind, name, &path),
+                Source::Constant(value) if is_strict && kind == "object" => {
+                    self.constant(property, value, &path);
+                }
+                _ => {}
+            }
+            let Some(fields) = object else { continue };
             match kind {
                 // Nothing below is mapped where a level is switched off.
                 "object" | "nested" if property.get("enabled") == Some(&Value::Bool(false)) => {}
@@ -122,8 +145,55 @@ impl Check<'_, '_> {
         }
     }
 
+    fn join(&mut self, property: &Map<String, Value>, kind: &str, name: &JoinName, path: &str) {
+        if kind != "join" {
+            self.wrong(path, format!("is a join field, and {} has {path} as {kind}", self.file));
+            return;
+        }
+        let JoinName::Constant(name) = name else { return };
+        let mut known = Vec::new();
+        for (parent, children) in property.get("relations").and_then(Value::as_object).into_iter().flatten() {
+            known.push(parent.as_str());
+            match children {
+                Value::String(child) => known.push(child),
+                Value::Array(children) => known.extend(children.iter().filter_map(Value::as_str)),
+                _ => {}
+            }
+        }
+        if !known.contains(&name.as_str()) {
+            let near = did_you_mean(name, known.iter().copied());
+            let cure = if near.is_empty() { format!(", only {}", known.join(", ")) } else { near };
+            self.wrong(path, format!("{} knows no {name} in the relations of {path}{cure}", self.file));
+        }
+    }
+
+    /// A constant object in a strict level: its members need properties too.
+    fn constant(&mut self, mapping: &Map<String, Value>, value: &Value, path: &str) {
+        let is_strict = mapping.get("dynamic").is_none_or(|dynamic| dynamic == "strict");
+        let Some(members) = value.as_object().filter(|_| is_strict) else { return };
+        let empty = Map::new();
+        let properties = mapping.get("properties").and_then(Value::as_object).unwrap_or(&empty);
+        for (name, value) in members {
+            match find(properties, name) {
+                Some(property) => self.constant(property, value, path),
+                None => {
+                    let problem = format!("{} has no property {path}.{name} and is strict", self.file);
+                    self.wrong(path, problem);
+                }
+            }
+        }
+    }
+
     fn wrong(&mut self, path: &str, problem: String) {
-        let span = self.places.get(path).cloned().unwrap_or(0..0);
+        // A level that repeats itself stands where its first one is written.
+        let mut known = path;
+        let span = loop {
+            match (self.places.get(known), known.rsplit_once('.')) {
+                (Some(span), _) => break span.clone(),
+                (None, Some((above, _))) => known = above,
+                (None, None) => break 0..0,
+            }
+        };
         self.problems.add(&span, &format!("document.{path}"), problem);
     }
 }

@@ -3,19 +3,33 @@
 use toml::de::DeTable;
 
 use crate::alias;
-use crate::definition::document::{DocumentReader, unused_relations};
+use crate::definition::document::{DocumentReader, ROUTING, unused_relations};
 use crate::definition::mapping;
 use crate::definition::name::parse_table;
 use crate::definition::relation::read_relations;
-use crate::definition::section::{Problems, Section};
-use crate::definition::{Definition, Root, TableName};
+use crate::definition::repeat;
+use crate::definition::section::{Problems, Section, text_of};
+use crate::definition::tombstone::read_tombstones;
+use crate::definition::{Definition, OnNan, Root, TableName};
 use crate::error::{Error, Result};
+use crate::suggestion::did_you_mean;
 
 /// The version of the file's format that this program reads.
 const VERSION: i128 = 1;
 
-const TOP_FIELDS: &[&str] = &["version", "index", "mapping", "timezone", "root", "relation", "document"];
-const ROOT_FIELDS: &[&str] = &["table", "key", "cursor", "where"];
+pub(super) const TOP_FIELDS: &[&str] = &[
+    "version",
+    "index",
+    "mapping",
+    "timezone",
+    "on_nan",
+    "pipeline",
+    "root",
+    "relation",
+    "tombstone",
+    "document",
+];
+pub(super) const ROOT_FIELDS: &[&str] = &["table", "key", "cursor", "where"];
 
 /// Reads and checks a definition; `origin` names it in messages and `load_mapping` gives the text of its mapping file.
 ///
@@ -64,11 +78,14 @@ fn read(
         problems.add(&index.span, "index", problem);
     }
     let timezone = top.text("timezone", problems).map(|timezone| timezone.text);
+    let on_nan = read_on_nan(&top, problems);
     let root = read_root(&top, problems);
-    let relations = read_relations(&top, &root.table, problems);
+    let pipeline = top.text("pipeline", problems).map(|pipeline| pipeline.text);
+    let mut written = read_relations(&top, &root.table, problems);
+    let tombstones = read_tombstones(&top, &root.table, problems);
 
-    let mut reader = DocumentReader::new(&relations, &root.table, problems);
-    let document = match top.section("document", "write a [document] section", reader.problems) {
+    let mut reader = DocumentReader::new(&written.relations, &root.table, problems);
+    let mut document = match top.section("document", "write a [document] section", reader.problems) {
         Some(section) => reader.fields(&section, None, ""),
         None => Vec::new(),
     };
@@ -82,8 +99,13 @@ fn read(
     let places = reader.places;
     // Where something else is wrong, a relation may be unused for that reason alone.
     if problems.is_empty() {
-        unused_relations(&top, &relations, &document, problems);
+        unused_relations(&top, &written.relations, &document, problems);
     }
+    if problems.is_empty() {
+        repeat::expand(&mut written, &mut document, &top, problems);
+    }
+    let relations = written.relations;
+    let routing = read_routing(&top, &root, problems);
 
     let mapping_file =
         top.required_text("mapping", "write mapping = \"<file of the index body>\"", problems)?;
@@ -96,8 +118,19 @@ fn read(
     };
     mapping::check_fields(&mapping, &mapping_file.text, &document, &places, problems);
 
-    let mut definition =
-        Definition { index: index?.text, mapping, hash: String::new(), root, relations, document, timezone };
+    let mut definition = Definition {
+        index: index?.text,
+        mapping,
+        hash: String::new(),
+        root,
+        relations,
+        tombstones,
+        document,
+        timezone,
+        on_nan,
+        routing,
+        pipeline,
+    };
     definition.hash = super::hash::hash(&definition);
     Some(definition)
 }
@@ -121,6 +154,46 @@ fn check_version(top: &Section<'_>, problems: &mut Problems<'_>) {
         }
         _ => problems.add(&value.span(), "version", format!("write version = {VERSION}")),
     }
+}
+
+fn read_on_nan(top: &Section<'_>, problems: &mut Problems<'_>) -> OnNan {
+    let Some(written) = top.text("on_nan", problems) else { return OnNan::Null };
+    match written.text.as_str() {
+        "null" => OnNan::Null,
+        "refuse" => OnNan::Refuse,
+        other => {
+            let near = did_you_mean(other, ["null", "refuse"]);
+            problems.add(&written.span, "on_nan", format!("write \"null\" or \"refuse\"{near}"));
+            OnNan::Null
+        }
+    }
+}
+
+/// Reads what routes a document: a column of the root's key, or several.
+///
+/// Where `root.key` is not written, whether they are columns of the primary key is seen when the tables are read.
+fn read_routing(top: &Section<'_>, root: &Root, problems: &mut Problems<'_>) -> Vec<String> {
+    let place = format!("document.{ROUTING}");
+    let Some(document) = top.get("document").and_then(|_| top.section("document", "", problems)) else {
+        return Vec::new();
+    };
+    let Some(value) = document.get(ROUTING) else { return Vec::new() };
+    let routing = match value.get_ref() {
+        toml::de::DeValue::String(_) => {
+            text_of(value, &place, problems).map(|text| text.text).into_iter().collect()
+        }
+        _ => document.columns(ROUTING, problems),
+    };
+    for column in &routing {
+        if !root.key.is_empty() && !root.key.contains(column) {
+            let near = did_you_mean(column, root.key.iter().map(String::as_str));
+            let problem = format!(
+                "{column} is no column of root.key{near}; of a row that is gone nothing but its key is known, and its document must be found nevertheless"
+            );
+            problems.add(&value.span(), &place, problem);
+        }
+    }
+    routing
 }
 
 /// Reads `[root]`; where something is wrong, what is returned does not matter.

@@ -6,8 +6,20 @@ use crate::definition::section::{Problems, Section, text_of};
 use crate::definition::{JoinColumn, Relation, RelationId, TableName, Through};
 use crate::suggestion::did_you_mean;
 
-const RELATION_FIELDS: &[&str] = &["table", "key", "cursor", "below", "through", "on"];
-const THROUGH_FIELDS: &[&str] = &["table", "key", "cursor", "on"];
+pub(super) const RELATION_FIELDS: &[&str] =
+    &["table", "key", "cursor", "where", "below", "through", "on", "depth"];
+pub(super) const THROUGH_FIELDS: &[&str] = &["table", "key", "cursor", "on"];
+
+/// The most levels of a relation that repeats itself: each is read by a statement of its own.
+const DEPTH_MAX: usize = 16;
+
+/// Relations as they are written, with how many levels deep each repeats itself.
+#[derive(Debug, Default)]
+pub(super) struct WrittenRelations {
+    pub(super) relations: Vec<Relation>,
+    /// One for a relation that does not repeat itself.
+    pub(super) depths: Vec<usize>,
+}
 
 /// Reads all relations. A relation with something wrong in it is returned nevertheless, so that what uses it is not
 /// called wrong too.
@@ -15,9 +27,9 @@ pub(super) fn read_relations(
     top: &Section<'_>,
     root: &TableName,
     problems: &mut Problems<'_>,
-) -> Vec<Relation> {
+) -> WrittenRelations {
     let Some(all) = top.section("relation", "write sections as [relation.genre]", problems) else {
-        return Vec::new();
+        return WrittenRelations::default();
     };
     let mut sections = Vec::new();
     for (name, _, value) in all.entries() {
@@ -54,8 +66,9 @@ pub(super) fn read_relations(
     }
     let order = order(&waiting, problems);
     let position = |name: &str| order.iter().position(|waiting| waiting.name == name);
-    let mut relations = Vec::new();
+    let mut written = WrittenRelations::default();
     for Waiting { name, section, below, table } in &order {
+        written.depths.push(read_depth(section, problems));
         let below = below.as_deref().and_then(position);
         let nearer = below.map_or(root, |below| &order[below].table);
         let through = section.section("through", "write { table = …, on = … }", problems).map(|through| {
@@ -69,7 +82,7 @@ pub(super) fn read_relations(
             }
         });
         let nearer = through.as_ref().map_or(nearer, |through| &through.table);
-        relations.push(Relation {
+        written.relations.push(Relation {
             name: (*name).to_owned(),
             on: read_join(section, table, nearer, problems),
             table: table.clone(),
@@ -77,9 +90,27 @@ pub(super) fn read_relations(
             cursor: section.column("cursor", problems),
             below: below.map(RelationId),
             through,
+            condition: section.text("where", problems).map(|condition| condition.text),
         });
     }
-    relations
+    written
+}
+
+/// Reads how many levels of the relation hang below one another.
+fn read_depth(section: &Section<'_>, problems: &mut Problems<'_>) -> usize {
+    let Some(value) = section.get("depth") else { return 1 };
+    let number = value
+        .get_ref()
+        .as_integer()
+        .and_then(|number| usize::from_str_radix(number.as_str(), number.radix()).ok());
+    match number {
+        Some(depth) if (1..=DEPTH_MAX).contains(&depth) => depth,
+        _ => {
+            let problem = format!("write the number of levels, 1 to {DEPTH_MAX}");
+            problems.add(&value.span(), &section.place_of("depth"), problem);
+            1
+        }
+    }
 }
 
 /// A relation whose place in the order is not known yet.
@@ -117,7 +148,7 @@ fn order<'a>(relations: &[Waiting<'a>], problems: &mut Problems<'_>) -> Vec<Wait
 }
 
 /// Reads an `on`: columns of `table` and what they equal in `nearer`, the table one step nearer to the root.
-fn read_join(
+pub(super) fn read_join(
     section: &Section<'_>,
     table: &TableName,
     nearer: &TableName,
@@ -126,7 +157,14 @@ fn read_join(
     let advice = format!("write on = {{ <column of {table}> = \"<column of {nearer}>\" }}");
     let place = section.place_of("on");
     if !section.has("on") {
-        problems.add(&section.span, &place, format!("a relation needs a join, {advice}"));
+        problems.add(
+            &section.span,
+            &place,
+            format!(
+                "{} needs a join, {advice}",
+                if place.starts_with("tombstone") { "a tombstone" } else { "a relation" }
+            ),
+        );
     }
     let Some(on) = section.section("on", &advice, problems) else { return Vec::new() };
     let mut join = Vec::new();

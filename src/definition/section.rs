@@ -28,9 +28,14 @@ impl<'t> Problems<'t> {
 
     /// Says what is wrong at `place` (as `relation.genre.on`) and what would be right.
     pub(super) fn add(&mut self, span: &Range<usize>, place: &str, problem: impl Display) {
-        let line = 1 + self.text.bytes().take(span.start).filter(|byte| *byte == b'\n').count();
+        let line = self.line(span);
         let colon = if place.is_empty() { "" } else { ": " };
         self.found.insert((line, format!("line {line}: {place}{colon}{problem}")));
+    }
+
+    /// The number of a place's line.
+    pub(super) fn line(&self, span: &Range<usize>) -> usize {
+        1 + self.text.bytes().take(span.start).filter(|byte| *byte == b'\n').count()
     }
 
     /// Says what is wrong in another file.

@@ -95,16 +95,16 @@ fn every_field_reaches_the_checked_definition() {
     assert_eq!(
         *order,
         [
-            OrderColumn { column: through("weight"), descending: true },
-            OrderColumn { column: column("name"), descending: false }
+            OrderColumn { expression: Expression::Column(through("weight")), descending: true },
+            OrderColumn { expression: Expression::Column(column("name")), descending: false }
         ]
     );
     assert_eq!(
         *filters,
         [
-            Filter { column: through("kind"), test: FilterTest::OneOf(vec!["a".into(), "2".into()]) },
-            Filter { column: column("hidden"), test: FilterTest::OneOf(vec!["false".into()]) },
-            Filter { column: column("gone"), test: FilterTest::IsNull(true) },
+            Filter::Column { column: through("kind"), test: FilterTest::OneOf(vec!["a".into(), "2".into()]) },
+            Filter::Column { column: column("hidden"), test: FilterTest::OneOf(vec!["false".into()]) },
+            Filter::Column { column: column("gone"), test: FilterTest::IsNull(true) },
         ]
     );
     let Source::List { item: Item::Object(fields), .. } = &definition.document[4].source else { panic!() };
@@ -143,6 +143,8 @@ fn shipped_definitions_are_right_and_find_their_mapping_files() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("definitions");
     let movies = load(&folder.join("movies.toml")).unwrap();
     assert_eq!(movies.hash, built_in().unwrap().hash);
+    let others = ["genres", "persons"].map(|name| load(&folder.join(format!("{name}.toml"))).unwrap());
+    assert_eq!(others.each_ref().map(|other| other.index.as_str()), ["genres", "persons"]);
     let classic = load(&folder.join("movies-classic.toml")).unwrap();
     let fields: Vec<&str> = classic.document.iter().map(|field| field.name.as_str()).collect();
     assert_eq!(
@@ -197,7 +199,7 @@ const CASES: &[(&str, &str, &str)] = &[
     (
         "timezone",
         "zone",
-        "line 4: zone: unknown field, known are version, index, mapping, timezone, root, relation, document",
+        "line 4: zone: unknown field, known are version, index, mapping, timezone, on_nan, pipeline, root, relation, tombstone, document",
     ),
     ("Europe/Moscow", " ", "line 4: timezone: must not be empty"),
     ("index = \"orders\"\n", "", "line 1: index: is missing, write index = \"<alias of the index>\""),
@@ -289,13 +291,13 @@ const CASES: &[(&str, &str, &str)] = &[
     (
         "customer = { one = \"customer\", object = { id = \"id\", name = \"full_name\" } }\n",
         "",
-        "line 14: relation.customer: is not used in the document, use it there in a list or one, or leave it out",
+        "line 14: relation.customer: is not used in the document, use it there in a list, one, inline or count, or leave it out",
     ),
     // The document.
     (
         "number = \"id\"",
         "number = 5",
-        "line 26: document.number: write a column's name, { list = \"<relation>\", … } or { one = \"<relation>\", … }, this is an integer",
+        "line 26: document.number: write a column's name, { list = \"<relation>\", … }, { one = \"<relation>\", … } or { sql = \"<expression>\" }, this is an integer",
     ),
     (
         "number = \"id\"",
@@ -305,7 +307,7 @@ const CASES: &[(&str, &str, &str)] = &[
     (
         "number = \"id\"",
         "_id = \"id\"",
-        "line 26: document._id: orders.json has no property _id and is strict; line 26: document._id: the index server keeps this name for itself",
+        "line 26: document._id: orders.json has no property _id and is strict; line 26: document._id: the _id is made of the columns of root.key: name them there",
     ),
     (
         "list = \"tag\"",
@@ -316,7 +318,19 @@ const CASES: &[(&str, &str, &str)] = &[
     (
         "list = \"tag\"",
         "one = \"tag\", list = \"tag\"",
-        "line 28: document.tags: has both list and one, keep one of them",
+        "line 28: document.tags: has list and one, keep one of them",
+    ),
+    (
+        "list = \"tag\", value = \"name\"",
+        "count = \"tag\", value = \"name\"",
+        "line 28: document.tags.limit: is for list and one, a count makes nothing of the related rows but their number; \
+         line 28: document.tags.order: is for list and one, a count makes nothing of the related rows but their number; \
+         line 28: document.tags.value: is for list and one, a count makes nothing of the related rows but their number",
+    ),
+    (
+        "number = \"id\"",
+        "number = { count = \"tag\", by = \"name\" }",
+        "line 26: document.number.by: unknown field, known are count, where, value, object, order, limit",
     ),
     (
         "tags = { list = \"tag\", value = \"name\"",
@@ -343,7 +357,7 @@ const CASES: &[(&str, &str, &str)] = &[
     (
         "order = [\"number\"]",
         "order = \"number\"",
-        "line 32: document.lines.order: write columns as [\"-year\", \"name\"], with - for largest first, this is a text",
+        "line 32: document.lines.order: write columns as [\"-year\", \"name\"], with - for largest first, or { sql = \"…\", descending = true }, this is a text",
     ),
     (
         "order = [\"number\"]",
@@ -363,12 +377,12 @@ const CASES: &[(&str, &str, &str)] = &[
     (
         "hidden = false",
         "hidden = nan",
-        "line 28: document.tags.where.hidden: write a value, an array of values or { null = true }, this is a float",
+        "line 28: document.tags.where.hidden: write a value, an array of values, { null = true }, { ne = <value> } or { gte = <value>, lt = <value> }, this is a float",
     ),
     (
         "null = true",
         "nul = true",
-        "line 28: document.tags.where.gone.nul: unknown field, did you mean null?; line 28: document.tags.where.gone: write a value, an array of values or { null = true }",
+        "line 28: document.tags.where.gone.nul: unknown field, did you mean null?; line 28: document.tags.where.gone: write a value, an array of values, { null = true }, { ne = <value> } or { gte = <value>, lt = <value> }",
     ),
     ("null = true", "null = 1", "line 28: document.tags.where.gone.null: write true or false"),
     // Against the mapping.

@@ -90,6 +90,7 @@ pub(crate) mod tests {
             }
             actions.push(Action {
                 key: Key::from_columns(&[number.to_string()]),
+                routing: None,
                 kind,
                 bytes: start..body.len(),
                 document,

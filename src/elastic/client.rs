@@ -76,7 +76,7 @@ impl fmt::Debug for Client {
 impl Client {
     /// Makes a client; asks no server yet.
     pub fn new(settings: &ElasticSettings) -> Result<Self> {
-        let ElasticSettings { nodes, credentials, ca, request_timeout } = settings;
+        let ElasticSettings { nodes, credentials, ca, client_certificate, request_timeout } = settings;
         if nodes.is_empty() {
             return Err(Error::wrong("there is no index server to ask").hint("set ELASTIC_URL"));
         }
@@ -90,7 +90,7 @@ impl Client {
             .timeout_global(Some(*request_timeout));
         // Reading the system's certificates takes longer than a request.
         if ca.is_some() || nodes.iter().any(|node| node.starts_with("https:")) {
-            config = config.tls_config(tls_config(ca.as_deref())?);
+            config = config.tls_config(tls_config(ca.as_deref(), client_certificate.as_ref())?);
         }
         // HTTPS_PROXY and HTTP_PROXY are obeyed, but no proxy can reach our own loopback.
         if nodes.iter().all(|node| is_loopback(node)) {
@@ -156,7 +156,10 @@ impl Client {
         } else {
             self.lock_nodes().failed(position, Instant::now());
         }
-        answer.map_err(|error| explain(error, node))
+        answer.map_err(|error| {
+            let failure = explain(error, node);
+            if self.inner.server_info.get().is_some() { failure } else { failure.at_first(node) }
+        })
     }
 
     fn exchange(&self, node: &str, request: &Request<'_>) -> Result<Response, ureq::Error> {
@@ -261,9 +264,11 @@ fn authorization(credentials: &Credentials) -> Result<Option<HeaderValue>> {
             format!("Basic {}", STANDARD.encode(format!("{user}:{}", password.expose())))
         }
         Credentials::ApiKey(key) => format!("ApiKey {}", key.expose()),
+        Credentials::Bearer(token) => format!("Bearer {}", token.expose()),
     };
-    let mut value = HeaderValue::from_str(&text)
-        .map_err(|_| Error::wrong("ELASTIC_API_KEY holds characters that no API key has"))?;
+    let mut value = HeaderValue::from_str(&text).map_err(|_| {
+        Error::wrong("ELASTIC_API_KEY or ELASTIC_BEARER_TOKEN holds characters that no key or token has")
+    })?;
     value.set_sensitive(true);
     Ok(Some(value))
 }

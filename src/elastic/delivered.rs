@@ -38,7 +38,7 @@ pub struct Delivered {
     pub unknown: Vec<Key>,
     /// Bulk requests sent.
     pub request_count: u64,
-    /// Actions sent again after a wait.
+    /// How often actions were sent again; what was cut off from a body before it was sent is not among them.
     pub retried_item_count: u64,
     /// Bytes of the bodies sent.
     pub byte_count: u64,
@@ -54,8 +54,6 @@ pub(crate) struct Progress<'a> {
     pub(crate) waiting: Vec<usize>,
     /// Whether the server has judged an action for good since the last wait.
     pub(crate) has_advanced: bool,
-    /// Rounds sent in a row of which the server has judged nothing for good.
-    pub(crate) fruitless_rounds: u32,
     /// Whether a connection was cut, or silent for too long, since the batch was begun.
     pub(crate) was_cut_off: bool,
     /// Actions that were malformed to the server even when they stood alone.
@@ -72,7 +70,6 @@ impl<'a> Progress<'a> {
             is_unknown: vec![false; action_count],
             waiting: (0..action_count).collect(),
             has_advanced: false,
-            fruitless_rounds: 0,
             was_cut_off: false,
             malformed_count: 0,
         }
@@ -104,6 +101,12 @@ impl<'a> Progress<'a> {
     pub(crate) fn superseded(&mut self, position: usize, found: Option<Version>) {
         self.superseded.push((position, found));
         self.has_advanced = true;
+    }
+
+    /// Actions that were sent have to be sent again.
+    pub(crate) fn will_repeat(&mut self, positions: Vec<usize>) {
+        self.delivered.retried_item_count += positions.len() as u64;
+        self.waiting.extend(positions);
     }
 
     /// The keys, each once, of requests of which it was not known for a time whether they had been applied.

@@ -1,11 +1,12 @@
 //! Reads documents and counts them.
 
 use serde::Deserialize;
-use serde_json::json;
 use serde_json::value::RawValue;
+use serde_json::{Value, json};
 use ureq::http::Method;
 
 use crate::batch::Version;
+use crate::document::DocumentAddress;
 use crate::elastic::client::{Client, path_segment};
 use crate::elastic::failure::{status_error, successful};
 use crate::elastic::response::Cause;
@@ -34,14 +35,34 @@ struct MultiGetDocument {
     error: Option<Cause>,
 }
 
-/// Returns the documents with these ids as of now, in their order; none where there is no such document.
-pub fn get_documents(client: &Client, index: &str, ids: &[String]) -> Result<Vec<Option<RawDocument>>> {
+/// The body of an `_mget`.
+fn asked_for(addresses: &[DocumentAddress]) -> Value {
+    if addresses.iter().all(|address| address.routing.is_none()) {
+        let ids: Vec<&String> = addresses.iter().map(|address| &address.id).collect();
+        return json!({ "ids": ids });
+    }
+    let documents: Vec<Value> = addresses
+        .iter()
+        .map(|DocumentAddress { id, routing }| match routing {
+            Some(routing) => json!({ "_id": id, "routing": routing }),
+            None => json!({ "_id": id }),
+        })
+        .collect();
+    json!({ "docs": documents })
+}
+
+/// Returns the documents at these addresses as of now, in their order; none where there is no such document.
+pub fn get_documents(
+    client: &Client,
+    index: &str,
+    ids: &[DocumentAddress],
+) -> Result<Vec<Option<RawDocument>>> {
     if ids.is_empty() {
         return Ok(Vec::new());
     }
     let attempt = format!("cannot read documents of {index}");
     let path = format!("/{}/_mget", path_segment(index));
-    let response = client.send(Method::POST, &path, &json!({ "ids": ids }), &attempt)?;
+    let response = client.send(Method::POST, &path, &asked_for(ids), &attempt)?;
     let body: MultiGetBody = successful(response, &attempt)?.json(&attempt)?;
     if body.docs.len() != ids.len() {
         return Err(Error::unreachable(format!(
@@ -68,7 +89,11 @@ pub fn get_documents(client: &Client, index: &str, ids: &[String]) -> Result<Vec
 }
 
 /// Returns the versions of documents as of now (`_mget` is realtime: it sees what no refresh has shown yet).
-pub(crate) fn get_versions(client: &Client, index: &str, ids: &[String]) -> Result<Vec<Option<Version>>> {
+pub(crate) fn get_versions(
+    client: &Client,
+    index: &str,
+    ids: &[DocumentAddress],
+) -> Result<Vec<Option<Version>>> {
     #[derive(Deserialize)]
     struct Body {
         docs: Vec<Document>,
@@ -81,7 +106,7 @@ pub(crate) fn get_versions(client: &Client, index: &str, ids: &[String]) -> Resu
     let attempt = "cannot ask for the versions of documents";
     let path =
         format!("/{}/_mget?stored_fields=_none_&filter_path=docs._id,docs._version", path_segment(index));
-    let response = client.send(Method::POST, &path, &json!({ "ids": ids }), attempt)?;
+    let response = client.send(Method::POST, &path, &asked_for(ids), attempt)?;
     let body: Body = successful(response, attempt)?.json(attempt)?;
     if body.docs.len() != ids.len() {
         return Err(Error::unreachable(format!(
@@ -149,9 +174,8 @@ mod tests {
     #[test]
     fn documents_come_as_the_bytes_they_are() {
         let body = r#"{"docs":[{"_id":"1","_version":7,"found":true,"_source":{"b": 1.0,"a":[ ]}},{"_id":"2","found":false}]}"#;
-        let documents =
-            get_documents(&client(vec![Reply::json(200, body)]), "movies", &["1".to_owned(), "2".to_owned()])
-                .unwrap();
+        let addresses = ["1", "2"].map(|id| DocumentAddress { id: id.to_owned(), routing: None });
+        let documents = get_documents(&client(vec![Reply::json(200, body)]), "movies", &addresses).unwrap();
         let first = documents[0].as_ref().unwrap();
         assert_eq!((first.version, first.source.get()), (Version(7), r#"{"b": 1.0,"a":[ ]}"#));
         assert!(documents[1].is_none());

@@ -4,14 +4,18 @@
 
 use std::io::ErrorKind;
 
+use rustls::AlertDescription;
 use ureq::Timeout;
 
 use crate::elastic::response::{Cause, Response};
 use crate::error::{Error, Kind, Result};
 
-const CREDENTIALS_CURE: &str = "check ELASTIC_USER and ELASTIC_PASSWORD, or ELASTIC_API_KEY";
-const RIGHTS_CURE: &str = "give the user of ELASTIC_USER or ELASTIC_API_KEY its rights: monitor on the cluster; \
+const CREDENTIALS_CURE: &str = "check ELASTIC_USER and ELASTIC_PASSWORD, or ELASTIC_API_KEY, or ELASTIC_BEARER_TOKEN, or ELASTIC_CLIENT_CERT";
+const RIGHTS_CURE: &str = "give the user of ELASTIC_USER, or of the key, token or certificate, its rights: monitor on the cluster; \
                            read, write, create_index, manage and view_index_metadata on the index";
+const TLS_CURE: &str = "a node that speaks TLS is written https:// in ELASTIC_URL";
+const CLIENT_CERTIFICATE_CURE: &str =
+    "if it lets in only who shows a certificate, name ours in ELASTIC_CLIENT_CERT";
 const INDEX_GONE_CURE: &str = "the index or its alias was deleted; `pgsluice resync` loads it anew";
 
 /// A request without an answer.
@@ -20,15 +24,29 @@ pub(crate) struct Failure {
     pub(crate) error: Error,
     /// Whether not a byte of the request can have reached the server.
     pub(crate) is_surely_unsent: bool,
+    /// Whether there was a connection, and it ended before an answer.
+    was_cut: bool,
 }
 
 impl Failure {
     fn unsent(error: Error) -> Self {
-        Self { error, is_surely_unsent: true }
+        Self { error, is_surely_unsent: true, was_cut: false }
     }
 
     fn perhaps_sent(error: Error) -> Self {
-        Self { error, is_surely_unsent: false }
+        Self { error, is_surely_unsent: false, was_cut: false }
+    }
+
+    /// The same of a server that has answered nothing yet: it may hang up on everyone who comes this way.
+    ///
+    /// A node that speaks TLS does so on who does not. With TLS 1.3 a node that wants a certificate of ours does so when we
+    /// have begun to ask already, and its reason is often lost with the connection.
+    pub(crate) fn at_first(self, node: &str) -> Self {
+        if !self.was_cut {
+            return self;
+        }
+        let cure = if node.starts_with("https:") { CLIENT_CERTIFICATE_CURE } else { TLS_CURE };
+        Self { error: self.error.hint(cure), ..self }
     }
 }
 
@@ -51,13 +69,12 @@ pub(crate) fn explain(error: ureq::Error, node: &str) -> Failure {
         }
         ureq::Error::Io(cause) => {
             let Some(tls) = cause.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) else {
-                return Failure::perhaps_sent(
-                    Error::unreachable(format!("the connection to {node} was cut")).because(cause),
-                );
+                let error = Error::unreachable(format!("the connection to {node} was cut")).because(cause);
+                return Failure { error, is_surely_unsent: false, was_cut: true };
             };
             // A certificate is judged in the handshake; anything else may also befall an open connection.
             let is_surely_unsent = matches!(tls, rustls::Error::InvalidCertificate(_));
-            Failure { error: explain_tls(tls.clone(), node), is_surely_unsent }
+            Failure { error: explain_tls(tls.clone(), node), is_surely_unsent, was_cut: false }
         }
         ureq::Error::Tls(_) | ureq::Error::Pem(_) => Failure::unsent(
             Error::wrong(format!("cannot speak TLS with {node}"))
@@ -73,9 +90,7 @@ pub(crate) fn explain(error: ureq::Error, node: &str) -> Failure {
             Failure::perhaps_sent(Error::wrong(format!("the answer of {node} is larger than {limit} bytes")))
         }
         ureq::Error::Protocol(_) => Failure::perhaps_sent(
-            Error::unreachable(format!("{node} does not answer in HTTP"))
-                .because(error)
-                .hint("a node that speaks TLS is written https:// in ELASTIC_URL"),
+            Error::unreachable(format!("{node} does not answer in HTTP")).because(error).hint(TLS_CURE),
         ),
         _ => Failure::perhaps_sent(Error::unreachable(format!("no whole answer from {node}")).because(error)),
     }
@@ -91,8 +106,28 @@ fn explain_tls(cause: rustls::Error, node: &str) -> Error {
         rustls::Error::InvalidMessage(_) => Error::wrong(format!("{node} does not speak TLS"))
             .because(cause)
             .hint("a node without TLS is written http:// in ELASTIC_URL"),
+        rustls::Error::AlertReceived(alert) if is_about_our_certificate(alert) => {
+            Error::wrong(format!("{node} does not accept our certificate, or wants one"))
+                .because(cause)
+                .hint("name the certificate by which it is to know us in ELASTIC_CLIENT_CERT")
+        }
         other => Error::unreachable(format!("the TLS connection to {node} failed")).because(other),
     }
+}
+
+/// Whether the server ended the handshake for want of a certificate of ours that it trusts.
+fn is_about_our_certificate(alert: AlertDescription) -> bool {
+    matches!(
+        alert,
+        AlertDescription::CertificateRequired
+            | AlertDescription::BadCertificate
+            | AlertDescription::UnsupportedCertificate
+            | AlertDescription::CertificateRevoked
+            | AlertDescription::CertificateExpired
+            | AlertDescription::CertificateUnknown
+            | AlertDescription::UnknownCA
+            | AlertDescription::AccessDenied
+    )
 }
 
 /// Returns the answer if it is a success, else the error of [`refusal`].
@@ -149,6 +184,19 @@ pub(crate) fn is_passing(status: u16, error_type: &str) -> bool {
         )
 }
 
+/// Whether a status and the cause given with it say that the server has too much to do, so that it should be asked for
+/// less. A block is no load, though Elasticsearch answers 429 for a full disk; nor is a shard that is away.
+pub(crate) fn is_overload(status: u16, cause: Option<&Cause>) -> bool {
+    let error_type = cause.map_or("", |cause| cause.error_type.as_str());
+    matches!(status, 429 | 503)
+        && !matches!(
+            error_type,
+            "cluster_block_exception"
+                | "unavailable_shards_exception"
+                | "no_shard_available_action_exception"
+        )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -177,6 +225,47 @@ mod tests {
                 None => assert_eq!(error.hint_text(), None),
             }
         }
+    }
+
+    #[test]
+    fn load_is_told_from_what_is_blocked_or_away() {
+        for (status, error_type, expected) in [
+            (429, "es_rejected_execution_exception", true),
+            (429, "circuit_breaking_exception", true),
+            (503, "", true),
+            (429, "cluster_block_exception", false),
+            (503, "unavailable_shards_exception", false),
+            (502, "", false),
+            (200, "", false),
+        ] {
+            assert_eq!(is_overload(status, Some(&cause(error_type))), expected, "{status} {error_type}");
+        }
+        assert!(is_overload(503, None));
+    }
+
+    #[test]
+    fn a_node_that_wants_another_certificate_of_ours_is_not_asked_again() {
+        let alert =
+            |alert| explain(ureq::Error::Rustls(rustls::Error::AlertReceived(alert)), "https://node").error;
+        for about_ours in [AlertDescription::CertificateRequired, AlertDescription::UnknownCA] {
+            let error = alert(about_ours);
+            assert_eq!(error.exit_code(), 2);
+            assert!(error.hint_text().is_some_and(|hint| hint.contains("ELASTIC_CLIENT_CERT")), "{error:?}");
+        }
+        assert_eq!(alert(AlertDescription::InternalError).exit_code(), 3);
+    }
+
+    #[test]
+    fn who_is_cut_off_before_the_first_answer_is_told_what_that_may_mean() {
+        let cut = |node| explain(ureq::Error::Io(std::io::Error::from(ErrorKind::UnexpectedEof)), node);
+        assert_eq!(cut("http://node").at_first("http://node").error.hint_text(), Some(TLS_CURE));
+        assert_eq!(
+            cut("https://node").at_first("https://node").error.hint_text(),
+            Some(CLIENT_CERTIFICATE_CURE)
+        );
+        assert_eq!(cut("http://node").error.hint_text(), None);
+        let late = explain(ureq::Error::Timeout(Timeout::Global), "http://node").at_first("http://node");
+        assert_eq!(late.error.hint_text(), None);
     }
 
     #[test]

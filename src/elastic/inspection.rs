@@ -64,6 +64,13 @@ pub struct FoundIndex {
     settings: Map<String, Value>,
 }
 
+impl FoundIndex {
+    /// The mapping that it has.
+    pub fn mappings(&self) -> &Map<String, Value> {
+        &self.mappings
+    }
+}
+
 /// What has to be done before an index can be written to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {

@@ -102,6 +102,8 @@ pub(crate) fn judge_item(kind: ActionKind, item: ItemResult, attempt: &str) -> V
                 found => Verdict::Superseded(found),
             }
         }
+        // An ingest pipeline's `fail`: a 500, and nevertheless what it thinks of this document.
+        (_, "fail_processor_exception") => Verdict::Refused(cause),
         _ if is_passing(status, &cause.error_type) => {
             Verdict::Retry(status_error(status, Some(&cause), attempt))
         }
@@ -157,6 +159,7 @@ mod tests {
             (429, "circuit_breaking_exception", "retry"),
             (503, "unavailable_shards_exception", "retry"),
             (500, "exception", "retry"),
+            (500, "fail_processor_exception", "refused"),
             (403, "cluster_block_exception", "retry"),
             (429, "cluster_block_exception", "retry"),
             (403, "security_exception", "stop"),

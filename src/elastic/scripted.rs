@@ -84,6 +84,7 @@ impl Scripted {
             nodes: vec![self.url.clone()],
             credentials: Credentials::None,
             ca: None,
+            client_certificate: None,
             request_timeout: Duration::from_secs(5),
         }
     }

@@ -7,8 +7,8 @@ use serde::Deserialize;
 use crate::elastic::response::Response;
 use crate::error::{Error, Result};
 
-/// The oldest Elasticsearch that knows typeless indices; pgsluice writes no types.
-const ELASTICSEARCH_MIN_MAJOR: u32 = 7;
+/// The oldest Elasticsearch that knows `require_alias`, without which a bulk request could make an index by itself.
+const ELASTICSEARCH_OLDEST: (u32, u32) = (7, 10);
 
 /// Elasticsearch or its fork.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,7 +62,7 @@ struct RootVersion {
 /// OpenSearch says so in `version.distribution`. Elasticsearch sends the header `X-Elastic-Product` since
 /// 7.14 and is known by its tagline before.
 pub(crate) fn parse_server_info(response: &Response) -> Result<ServerInfo> {
-    const CURE: &str = "ELASTIC_URL must name Elasticsearch 7 or later, or OpenSearch 1 or later";
+    const CURE: &str = "ELASTIC_URL must name Elasticsearch 7.10 or later, or OpenSearch 1 or later";
     let unknown = || Error::wrong("what answers is neither Elasticsearch nor OpenSearch").hint(CURE);
     let body: RootBody = serde_json::from_slice(&response.body).map_err(|error| unknown().because(error))?;
     let flavour = if body.version.distribution.as_deref() == Some("opensearch") {
@@ -75,9 +75,12 @@ pub(crate) fn parse_server_info(response: &Response) -> Result<ServerInfo> {
         return Err(unknown());
     };
     let version = body.version.number;
-    let major = version.split('.').next().and_then(|major| major.parse().ok()).ok_or_else(unknown)?;
+    let mut numbers = version.split('.').map(|number| number.parse().ok());
+    let major = numbers.next().flatten().ok_or_else(unknown)?;
+    let minor = numbers.next().flatten().unwrap_or(0);
     let info = ServerInfo { flavour, version, major };
-    if info.flavour == Flavour::Elasticsearch && info.major < ELASTICSEARCH_MIN_MAJOR {
+    // OpenSearch 1 was made out of Elasticsearch 7.10, whose number it may give as its own.
+    if info.flavour == Flavour::Elasticsearch && (major, minor) < ELASTICSEARCH_OLDEST {
         return Err(Error::wrong(format!("{info} is too old")).hint(CURE));
     }
     Ok(info)
@@ -108,8 +111,19 @@ mod tests {
 
     #[test]
     fn what_is_neither_or_too_old_is_wrong() {
-        let old = r#"{"version":{"number":"6.8.23"},"tagline":"You Know, for Search"}"#;
-        assert!(parse(old, false).unwrap_err().story().contains("too old"));
+        for old in ["6.8.23", "7.9.3"] {
+            let body = format!(r#"{{"version":{{"number":"{old}"}},"tagline":"You Know, for Search"}}"#);
+            let error = parse(&body, false).unwrap_err();
+            assert_eq!(error.exit_code(), 2);
+            assert_eq!(
+                error.story(),
+                format!(
+                    "Elasticsearch {old} is too old (ELASTIC_URL must name Elasticsearch 7.10 or later, or OpenSearch 1 or later)"
+                )
+            );
+        }
+        let oldest = r#"{"version":{"number":"7.10.0"},"tagline":"You Know, for Search"}"#;
+        assert_eq!(parse(oldest, false).unwrap().major, 7);
         for other in ["<html>", "{}", r#"{"version":{"number":"1.0"}}"#, r#"{"version":{"number":"x"}}"#] {
             let error = parse(other, false).unwrap_err();
             assert!(error.exit_code() == 2 && error.story().contains("ELASTIC_URL"), "{error:?}");

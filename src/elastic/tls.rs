@@ -2,21 +2,44 @@
 
 use std::path::Path;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use rustls::RootCertStore;
-use rustls::pki_types::CertificateDer;
-use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use ureq::tls::{Certificate, ClientCert, PemItem, PrivateKey, RootCerts, TlsConfig, parse_pem};
 
+use crate::client_certificate::{ClientCertificate, ClientCertificateFiles};
 use crate::error::{Error, Result};
 
-/// Makes the TLS configuration: the certificates of the file `ca` alone, or else the system's.
+/// Makes the TLS configuration: the certificates of the file `ca` alone, or else the system's, and ours if there is one.
 ///
 /// A system without any (a bare container) gets Mozilla's, which are built in.
-pub(crate) fn tls_config(ca: Option<&Path>) -> Result<TlsConfig> {
+pub(crate) fn tls_config(ca: Option<&Path>, ours: Option<&ClientCertificateFiles>) -> Result<TlsConfig> {
     let roots = match ca {
         Some(path) => read_ca(path)?,
         None => system_roots(),
     };
-    Ok(TlsConfig::builder().root_certs(roots).build())
+    let ours = ours.map(ClientCertificate::read).transpose()?;
+    Ok(TlsConfig::builder()
+        .root_certs(roots)
+        .client_cert(ours.as_ref().map(in_words_of_ureq).transpose()?)
+        .build())
+}
+
+fn in_words_of_ureq(ours: &ClientCertificate) -> Result<ClientCert> {
+    let chain: Vec<_> =
+        ours.chain.iter().map(|certificate| Certificate::from_der(certificate).to_owned()).collect();
+    let label = match &ours.key {
+        PrivateKeyDer::Pkcs1(_) => "RSA PRIVATE KEY",
+        PrivateKeyDer::Sec1(_) => "EC PRIVATE KEY",
+        _ => "PRIVATE KEY",
+    };
+    // As text, since ureq does not let others name the kind of a binary key.
+    let body = STANDARD.encode(ours.key.secret_der());
+    let text = format!("-----BEGIN {label}-----\n{body}\n-----END {label}-----\n");
+    let key = PrivateKey::from_pem(text.as_bytes())
+        .map_err(|error| Error::wrong("cannot use our private key").because(error))?;
+    Ok(ClientCert::new_with_certs(&chain, key))
 }
 
 fn system_roots() -> RootCerts {
@@ -69,7 +92,7 @@ mod tests {
             if let Some(text) = text {
                 std::fs::write(&path, text).unwrap();
             }
-            let error = tls_config(Some(&path)).unwrap_err();
+            let error = tls_config(Some(&path), None).unwrap_err();
             assert_eq!(error.exit_code(), 2);
             let story = error.story();
             assert!(story.contains(expected) && story.contains("ca.pem"), "{story}");

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::ServerTime;
 use crate::error::{Error, Result};
+use crate::feed::forgotten::{ForgottenSession, ForgottenWarning};
 use crate::feed::seen::Seen;
 use crate::feed::window::{Observation, Window};
 use crate::key::Key;
@@ -18,13 +19,10 @@ use crate::postgres::{CursorKind, PollPosition, PolledRow, Source};
 use crate::store::Store;
 
 /// The feed's name in the state.
-const FEED: &str = "cursor";
+pub(super) const FEED: &str = "cursor";
 
 /// Stale keys of a fan-out are recorded in pieces of this many, so that memory does not grow with the fan-out.
-const FAN_OUT_PIECE: usize = 5_000;
-
-/// A transaction that has been idle for this long is worth a warning: it holds the checkpoints back.
-const FORGOTTEN_AFTER: Duration = Duration::from_secs(300);
+pub(super) const FAN_OUT_PIECE: usize = 5_000;
 
 /// Limits and distances of a cursor feed.
 #[derive(Clone, Copy, Debug)]
@@ -54,9 +52,12 @@ pub enum Step {
 
 /// What the feed keeps beside the checkpoints.
 #[derive(Debug, Default, Serialize, Deserialize)]
-struct FeedState {
+pub(super) struct FeedState {
     /// Transactions prepared before the first stamp, whose start is not known.
-    unknown_start: Vec<String>,
+    pub(super) unknown_start: Vec<String>,
+    /// A session that the last complete poll found idle in a transaction for long.
+    #[serde(default)]
+    pub(super) forgotten: Option<ForgottenSession>,
 }
 
 /// The position of an unfinished round, as it is kept in the state.
@@ -65,6 +66,9 @@ struct KeptPosition {
     /// The checkpoint that the table gets when the round is complete.
     target: String,
     position: PollPosition,
+    /// What the columns were like: the position is in their types and order.
+    #[serde(default)]
+    shape: String,
 }
 
 /// The state of one watched table.
@@ -77,6 +81,7 @@ struct TableState {
     is_behind: bool,
     /// Where an unfinished round is to go on, and the checkpoint that it ends with.
     resume: Option<(PollPosition, ServerTime)>,
+    has_warned_of_no_keys: bool,
 }
 
 /// A round under way.
@@ -100,14 +105,14 @@ struct FanOut {
 /// The cursor feed of one generation.
 #[derive(Debug)]
 pub struct CursorFeed {
-    generation: String,
-    limits: FeedLimits,
+    pub(super) generation: String,
+    pub(super) limits: FeedLimits,
     window: Window,
     tables: Vec<TableState>,
-    state: FeedState,
+    pub(super) state: FeedState,
     round: Option<Round>,
     was_blind: bool,
-    warned_of_forgotten: bool,
+    pub(super) warning: ForgottenWarning,
 }
 
 impl CursorFeed {
@@ -128,12 +133,12 @@ impl CursorFeed {
         if activity.is_blind {
             checkpoint = observation.checkpoint;
         }
-        let state = FeedState { unknown_start: activity.prepared };
+        let state = FeedState { unknown_start: activity.prepared, forgotten: None };
         let stamps: Vec<(String, String)> =
             names.into_iter().map(|name| (name, checkpoint.to_string())).collect();
         store.stamp_checkpoints(generation, FEED, &stamps, &encode(&state)?)?;
         for (name, checkpoint) in &stamps {
-            log::info!("{name}: checkpoint {checkpoint}, set before the first row is loaded");
+            log::info!("{generation}: {name}: checkpoint {checkpoint}, set before the first row is loaded");
         }
         Ok(())
     }
@@ -148,7 +153,7 @@ impl CursorFeed {
             state: FeedState::default(),
             round: None,
             was_blind: false,
-            warned_of_forgotten: false,
+            warning: ForgottenWarning::default(),
         };
         feed.reload(source, store, false)?;
         Ok(feed)
@@ -179,7 +184,9 @@ impl CursorFeed {
                 last_modified = last_modified.minus(self.limits.lookback);
             } else if let Some(position) = &checkpoint.position {
                 let kept: KeptPosition = decode(position, &name)?;
-                resume = Some((kept.position, server_time(&kept.target, &name)?));
+                if kept.shape == source.plan().shape.as_str() {
+                    resume = Some((kept.position, server_time(&kept.target, &name)?));
+                }
             }
             self.tables.push(TableState {
                 name,
@@ -187,6 +194,7 @@ impl CursorFeed {
                 seen: Seen::new(self.limits.seen_max),
                 is_behind: true,
                 resume,
+                has_warned_of_no_keys: false,
             });
         }
         Ok(())
@@ -216,33 +224,16 @@ impl CursorFeed {
         let observation = self.window.observe(&activity, kept);
         if observation.is_blind && !self.was_blind {
             log::warn!(
-                "running transactions cannot be seen: every poll looks back {} s, and what a longer one wrote is found by verify alone (grant pg_monitor to the role, or poll the primary)",
+                "{}: running transactions cannot be seen: every poll looks back {} s, and what a longer one wrote is found by verify alone (grant pg_monitor to the role, or poll the primary)",
+                self.generation,
                 self.limits.lookback.as_secs()
             );
         }
         self.was_blind = observation.is_blind;
-        self.warn_of_forgotten(source, &observation)?;
+        self.look_for_forgotten(source, &observation)?;
         let mut round = Round { observation, table: 0, position: None, fan_out: None };
         self.open_table(&mut round);
         Ok(round)
-    }
-
-    fn warn_of_forgotten(&mut self, source: &mut Source, observation: &Observation) -> Result<()> {
-        let is_old =
-            observation.oldest_listed.is_some_and(|oldest| observation.now.since(oldest) > FORGOTTEN_AFTER);
-        if !is_old {
-            self.warned_of_forgotten = false;
-            return Ok(());
-        }
-        if !self.warned_of_forgotten
-            && let Some((pid, age)) = source.oldest_transaction(observation.now.minus(FORGOTTEN_AFTER))?
-        {
-            log::warn!(
-                "the session with pid {pid} has been idle in a transaction for {age}: until it ends, a restart reads everything since its start again"
-            );
-            self.warned_of_forgotten = true;
-        }
-        Ok(())
     }
 
     /// Takes up the table's kept position, if it has one.
@@ -279,9 +270,15 @@ impl CursorFeed {
                 }
                 let is_new =
                     |row: &PolledRow| !table.seen.contains(row.cursor, row.key.as_str(), &row.row_version);
-                FanOut { rows: rows.into_iter().filter(is_new).collect(), is_last_page, path: 0, after: None }
+                let mut rows: Vec<PolledRow> = rows.into_iter().filter(is_new).collect();
+                let strange_count = source.resolve_named(&mut rows)?;
+                if strange_count > 0 {
+                    self.warn_of_no_keys(round.table, strange_count);
+                }
+                FanOut { rows, is_last_page, path: 0, after: None }
             }
         };
+        let table = &self.tables[round.table];
         let mut keys: Vec<Key> = Vec::new();
         let mut key_count = 0u64;
         if !fan_out.rows.is_empty() {
@@ -300,6 +297,7 @@ impl CursorFeed {
                         store.record_stale(generation, &keys, 0, now)?;
                         key_count += keys.len() as u64;
                         keys.clear();
+                        crate::faults::point("fan_out_piece_recorded");
                     }
                     Ok(())
                 };
@@ -317,15 +315,20 @@ impl CursorFeed {
         key_count += keys.len() as u64;
         let target = table.resume.as_ref().map_or(round.observation.checkpoint, |(_, target)| *target);
         let position = match &round.position {
-            Some(position) => {
-                Some(encode(&KeptPosition { target: target.to_string(), position: position.clone() })?)
-            }
+            Some(position) => Some(encode(&KeptPosition {
+                target: target.to_string(),
+                position: position.clone(),
+                shape: plan.shape.as_str().to_owned(),
+            })?),
             None => None,
         };
         if !fan_out.rows.is_empty() {
+            crate::faults::point("before_stale_keys");
             store.record_page(&self.generation, FEED, &table.name, position.as_deref(), &keys, now)?;
+            crate::faults::point("stale_keys_recorded");
             log::info!(
-                "{}: {} changed rows, {key_count} stale keys recorded",
+                "{}: {}: {} changed rows, {key_count} stale keys recorded",
+                self.generation,
                 table.name,
                 fan_out.rows.len()
             );
@@ -341,8 +344,21 @@ impl CursorFeed {
         Ok(())
     }
 
+    fn warn_of_no_keys(&mut self, table: usize, count: usize) {
+        let table = &mut self.tables[table];
+        if !std::mem::replace(&mut table.has_warned_of_no_keys, true) {
+            log::warn!(
+                "{}: {}: {count} tombstones name what cannot be a key of the root table; such ones are passed over",
+                self.generation,
+                table.name
+            );
+        }
+    }
+
     fn finish_round(&mut self, source: &mut Source, store: &Store, round: &Round, now: i64) -> Result<()> {
         self.sweep_ended(source, store, now)?;
+        // A column of another type than that of the plan may have hidden rows from the round.
+        source.must_be_of_plan()?;
         let mut checkpoints = Vec::with_capacity(self.tables.len());
         for table in &mut self.tables {
             let resumed = table.resume.take();
@@ -350,7 +366,9 @@ impl CursorFeed {
             table.checkpoint = resumed.map_or(round.observation.checkpoint, |(_, target)| target);
             checkpoints.push((table.name.clone(), table.checkpoint.to_string()));
         }
+        crate::faults::point("before_checkpoints");
         store.finish_poll(&self.generation, FEED, &checkpoints, &encode(&self.state)?, now)?;
+        crate::faults::point("checkpoints_recorded");
         self.window.complete(&round.observation);
         for (table, watched) in self.tables.iter_mut().zip(&source.plan().watched) {
             // Only the cursor kind whose binary value is an instant of UTC can be compared with one.
@@ -359,58 +377,6 @@ impl CursorFeed {
             }
         }
         Ok(())
-    }
-
-    /// Sweeps for transactions of unknown start that have ended.
-    fn sweep_ended(&mut self, source: &mut Source, store: &Store, now: i64) -> Result<()> {
-        if self.state.unknown_start.is_empty() {
-            return Ok(());
-        }
-        let still_prepared = source.activity()?.prepared;
-        let (kept, ended): (Vec<String>, Vec<String>) =
-            self.state.unknown_start.drain(..).partition(|xid| still_prepared.contains(xid));
-        self.state.unknown_start = kept;
-        let plan = std::sync::Arc::clone(source.plan());
-        for xid in ended {
-            for watched in &plan.watched {
-                log::info!(
-                    "{}: one sequential scan, since a transaction ended that was prepared before the first load",
-                    watched.name
-                );
-                let mut rows = Vec::new();
-                source.sweep(watched, &xid, &mut |row| {
-                    rows.push(row);
-                    Ok(())
-                })?;
-                for chunk in rows.chunks(self.limits.page_size) {
-                    self.record_rows(source, store, watched, chunk, now)?;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn record_rows(
-        &self,
-        source: &mut Source,
-        store: &Store,
-        watched: &crate::postgres::WatchedTable,
-        rows: &[PolledRow],
-        now: i64,
-    ) -> Result<()> {
-        let mut keys: Vec<Key> = rows.iter().flat_map(|row| row.direct.iter().cloned()).collect();
-        let row_keys: Vec<Key> = rows.iter().map(|row| row.key.clone()).collect();
-        for path in 0..watched.paths.len() {
-            source.fan_out(watched, path, &row_keys, None, usize::MAX >> 1, &mut |key| {
-                keys.push(key);
-                if keys.len() >= FAN_OUT_PIECE {
-                    store.record_stale(&self.generation, &keys, 0, now)?;
-                    keys.clear();
-                }
-                Ok(())
-            })?;
-        }
-        store.record_stale(&self.generation, &keys, 0, now)
     }
 }
 
@@ -426,7 +392,7 @@ fn encode(value: &impl Serialize) -> Result<String> {
         .map_err(|error| Error::wrong("cannot encode the feed's state").because(error))
 }
 
-fn decode<'a, T: Deserialize<'a>>(text: &'a str, what: &str) -> Result<T> {
+pub(super) fn decode<'a, T: Deserialize<'a>>(text: &'a str, what: &str) -> Result<T> {
     serde_json::from_str(text).map_err(|error| {
         Error::wrong(format!("the state's position of {what} cannot be read"))
             .because(error)

@@ -18,6 +18,7 @@ use crate::metrics::Counters;
 use crate::pipeline::identity::{keep_identity, kept_identity};
 use crate::pipeline::progress::Progress;
 use crate::pipeline::run::{Mode, PipelineSettings};
+use crate::pipeline::start::must_keep_key_order;
 use crate::plan::ExtractedBatch;
 use crate::postgres::Source;
 use crate::shutdown::Shutdown;
@@ -79,7 +80,7 @@ impl Rounds {
 impl Extractor<'_> {
     /// Works until shutdown, until caught up (in `once`), or until something is wrong for good.
     pub(super) fn run(self) -> Result<()> {
-        let mut backoff = Backoff::new(self.settings.retry_deadline(self.mode));
+        let mut backoff = Backoff::new(self.settings.retry_deadline(self.mode)).named(&self.definition.index);
         let mut connected: Option<Connected> = None;
         let mut rounds = Rounds {
             next_poll_at: Instant::now(),
@@ -112,15 +113,17 @@ impl Extractor<'_> {
     }
 
     fn connect(&self) -> Result<Connected> {
+        let kept = kept_identity(self.store, &self.definition.index)?;
         let mut source =
             Source::connect(&self.settings.source, self.definition, self.settings.source_limits)?;
-        let server_restarted = match &kept_identity(self.store)? {
+        let server_restarted = match &kept {
             Some(kept) => {
                 source.identity().must_continue(kept)?;
                 if source.identity().is_branched_since(kept) {
                     log::warn!(
-                        "PostgreSQL is on timeline {} now, as after a failover or a restore: if it lost rows on the way, \
-                         `pgsluice resync` takes them out of the index",
+                        "{}: PostgreSQL is on timeline {} now, as after a failover or a restore: if it lost rows on the \
+                         way, `pgsluice resync` takes them out of the index",
+                        self.definition.index,
                         source.identity().timeline
                     );
                 }
@@ -128,18 +131,20 @@ impl Extractor<'_> {
             }
             None => false,
         };
+        must_keep_key_order(self.store, self.generation, &source)?;
         note_first_activity(&mut source, self.store, self.definition, self.generation)?;
         let limits = self.feed_limits();
         CursorFeed::stamp(&mut source, self.store, self.generation, &limits)?;
         let mut feed = CursorFeed::load(&source, self.store, self.generation, limits)?;
         if server_restarted {
             log::info!(
-                "PostgreSQL was restarted or failed over: reading begins {} s earlier",
+                "{}: PostgreSQL was restarted or failed over: reading begins {} s earlier",
+                self.definition.index,
                 limits.lookback.as_secs()
             );
             feed.reload(&source, self.store, true)?;
         }
-        keep_identity(self.store, source.identity())?;
+        keep_identity(self.store, &self.definition.index, source.identity())?;
         for warning in &source.plan().warnings {
             log::debug!("{warning}");
         }
@@ -219,12 +224,13 @@ impl Extractor<'_> {
         let keys_first = rounds.took_range;
         for attempt in [keys_first, !keys_first] {
             let batch = if attempt {
-                self.store.take(self.generation, self.settings.source_limits.chunk_size, now_micros())?
+                self.store.take(self.generation, source.row_limit(), now_micros())?
             } else {
                 self.next_range(source)?
             };
             if batch.is_some() {
                 rounds.took_range = !attempt;
+                crate::faults::point("batch_taken");
                 return Ok(batch);
             }
         }
@@ -241,7 +247,7 @@ impl Extractor<'_> {
             return Ok(Some(batch));
         }
         if !load.reached_end {
-            let high = source.cut_range(load.frontier.as_ref(), self.settings.source_limits.chunk_size)?;
+            let high = source.cut_range(load.frontier.as_ref(), source.row_limit())?;
             return self.store.take_range(self.generation, high, now_micros()).map(Some);
         }
         if self.store.full_load_is_complete(self.generation)? {
@@ -280,7 +286,10 @@ impl Extractor<'_> {
     /// Puts a batch on the channel, or keeps it for the next turn; true when there is no one to take it.
     fn hand_over(&self, batch: ExtractedBatch, rounds: &mut Rounds) -> Result<bool> {
         match self.sender.send_timeout(batch, SLICE) {
-            Ok(()) => Ok(false),
+            Ok(()) => {
+                self.shutdown.took_in_hand();
+                Ok(false)
+            }
             Err(SendTimeoutError::Timeout(batch)) => {
                 rounds.waiting = Some(batch);
                 Ok(false)
@@ -315,7 +324,7 @@ impl Extractor<'_> {
         let is_due = rounds.last_wal_kept.elapsed() >= INTERVAL;
         if is_due {
             rounds.last_wal_kept = Instant::now();
-            keep_identity(self.store, &source.refresh_identity()?)?;
+            keep_identity(self.store, &self.definition.index, &source.refresh_identity()?)?;
         }
         Ok(())
     }

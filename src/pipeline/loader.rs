@@ -9,6 +9,7 @@ use crate::error::{Kind, Result};
 use crate::key::Key;
 use crate::metrics::Counters;
 use crate::pipeline::progress::Progress;
+use crate::shutdown::Shutdown;
 use crate::store::{Acknowledgement, DeadLetter, Store};
 
 /// How long after an unknown outcome its keys are built again: Elasticsearch forgets a deletion's version after
@@ -24,7 +25,9 @@ pub(super) struct Loader<'a> {
     pub(super) store: &'a Store,
     pub(super) counters: &'a Counters,
     pub(super) dead_letter_max: usize,
+    pub(super) has_warned_of_dropped: bool,
     pub(super) progress: &'a Progress,
+    pub(super) shutdown: &'a Shutdown,
 }
 
 impl Loader<'_> {
@@ -32,7 +35,7 @@ impl Loader<'_> {
     pub(super) fn run(mut self, batches: &Receiver<RenderedBatch>) -> Result<()> {
         for batch in batches {
             match self.deliver(&batch) {
-                Ok(()) => {}
+                Ok(()) => self.shutdown.settled(),
                 // What is not acknowledged stays in the state: shutdown does not wait for a server that is away.
                 Err(error) => {
                     self.keep_unresolved()?;
@@ -55,10 +58,26 @@ impl Loader<'_> {
         self.store.record_stale(self.generation, &self.delivery.take_refused_by_all(), 0, now)
     }
 
+    /// Once in a run: it goes on so while there are more refusals.
+    fn warn_of_dropped(&mut self, dropped_count: u64) {
+        if dropped_count > 0 && !std::mem::replace(&mut self.has_warned_of_dropped, true) {
+            log::warn!(
+                "{}: there are more dead letters than DEAD_LETTER_MAX = {}: the oldest lose the document as it was \
+                 sent, and keep key and reason",
+                self.index,
+                self.dead_letter_max
+            );
+        }
+    }
+
     fn deliver(&mut self, batch: &RenderedBatch) -> Result<()> {
         self.aliases.look()?;
         crate::faults::point("before_send");
-        let mut delivered = self.delivery.deliver(batch)?;
+        let slowdowns_before = self.delivery.slowdown_count();
+        let delivered = self.delivery.deliver(batch);
+        self.counters.slowdowns.add(self.delivery.slowdown_count() - slowdowns_before);
+        self.counters.body_max_bytes.set(self.delivery.body_max_bytes() as u64);
+        let mut delivered = delivered?;
         crate::faults::point("answer_received");
         let now = now_micros();
         let mut refused: Vec<DeadLetter> = batch
@@ -105,7 +124,7 @@ impl Loader<'_> {
                 batch.number
             );
         }
-        self.store.acknowledge(
+        let dropped_count = self.store.acknowledge(
             batch.number,
             &Acknowledgement {
                 applied: &delivered.applied,
@@ -118,6 +137,7 @@ impl Loader<'_> {
             now,
         )?;
         crate::faults::point("acknowledged");
+        self.warn_of_dropped(dropped_count);
         self.counters.deleted.add(delivered.applied_delete_count);
         self.counters.indexed.add(delivered.applied_index_count);
         self.counters.refused.add(refused.len() as u64);

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, Scope, ScopedJoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
@@ -16,6 +16,7 @@ use crate::metrics::Counters;
 use crate::pipeline::extractor::Extractor;
 use crate::pipeline::extras::look_for_extras;
 use crate::pipeline::loader::Loader;
+use crate::pipeline::migration_grace::MigrationGrace;
 use crate::pipeline::progress::Progress;
 use crate::plan::ExtractedBatch;
 use crate::postgres::SourceLimits;
@@ -102,7 +103,8 @@ pub struct Pipeline<'a> {
 impl Pipeline<'_> {
     /// Runs until the end of its mode; a worker that fails for a passing reason ends and restarts the whole pipeline.
     pub fn run(&self) -> Result<()> {
-        let mut backoff = Backoff::new(self.settings.retry_deadline(self.mode));
+        let mut backoff = Backoff::new(self.settings.retry_deadline(self.mode)).named(&self.definition.index);
+        let mut grace = MigrationGrace::default();
         loop {
             let applied_before = self.counters.indexed.get() + self.counters.deleted.get();
             // A state that cannot be written, as on a full disk, is waited for like a server that is away.
@@ -113,6 +115,7 @@ impl Pipeline<'_> {
                     if self.counters.indexed.get() + self.counters.deleted.get() > applied_before {
                         backoff.succeeded();
                     }
+                    let error = grace.excuse(error, Instant::now());
                     match backoff.wait_after(error, None, self.shutdown) {
                         Err(error) if error.kind() == Kind::Interrupted => return Ok(()),
                         other => other?,
@@ -157,6 +160,7 @@ impl Pipeline<'_> {
             delivery: Delivery::new(DeliverySettings {
                 client: self.client.clone(),
                 write_alias: self.write_alias.to_owned(),
+                pipeline: self.definition.pipeline.clone(),
                 bulk_bytes: self.settings.bulk_bytes,
                 retry_deadline: self.settings.retry_deadline(self.mode),
                 refusal_limit: self.settings.dead_letter_stop,
@@ -168,6 +172,8 @@ impl Pipeline<'_> {
             store: self.store,
             counters: self.counters,
             dead_letter_max: self.settings.dead_letter_max,
+            has_warned_of_dropped: false,
+            shutdown: self.shutdown,
             progress: self.progress,
         };
         let limits = RenderLimits { document_max_bytes: self.settings.source_limits.document_max_bytes };
@@ -188,7 +194,9 @@ impl Pipeline<'_> {
                 }),
                 spawn(scope, "loader", move || {
                     let _gone = RaiseOnDrop(gone);
-                    loader.run(&rendered)
+                    let ended = loader.run(&rendered);
+                    self.shutdown.gave_back();
+                    ended
                 }),
                 spawn(scope, "extras", move || self.look_for_extras(extractor_end, gone)),
                 spawn(scope, "verify", move || self.keep_verifying(extractor_end)),

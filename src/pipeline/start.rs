@@ -11,7 +11,7 @@ use crate::clock::now_micros;
 use crate::definition::Definition;
 use crate::elastic::{
     Client, EnsureRequest, Ensured, MARK_FORMAT, OwnershipMark, ensure_generation, generation_name,
-    put_mapping_additions, put_mark,
+    must_have_pipeline, put_mapping_additions, put_mark,
 };
 use crate::error::{Error, Result};
 use crate::pipeline::identity::{keep_identity, kept_identity};
@@ -60,7 +60,7 @@ pub struct Target {
 impl Start<'_> {
     /// Waits for both servers and decides; for ever in `run`, until the deadline in `once`.
     pub fn prepare(&self) -> Result<Target> {
-        let mut backoff = Backoff::new(self.settings.retry_deadline(self.mode));
+        let mut backoff = Backoff::new(self.settings.retry_deadline(self.mode)).named(&self.definition.index);
         loop {
             match self.try_to_prepare() {
                 Ok(target) => return Ok(target),
@@ -70,11 +70,12 @@ impl Start<'_> {
     }
 
     fn try_to_prepare(&self) -> Result<Target> {
+        let kept = kept_identity(self.store, &self.definition.index)?;
         let mut source =
             Source::connect(&self.settings.source, self.definition, self.settings.source_limits)?;
         let known = self.store.current_generation(&self.definition.index)?;
         if !self.resync {
-            self.must_continue(source.identity(), known.as_ref())?;
+            self.must_continue(source.identity(), kept.as_ref(), known.as_ref())?;
         }
         if self.resync || known.is_none() {
             // Before an index is made for what cannot be loaded.
@@ -91,6 +92,9 @@ impl Start<'_> {
         }
         // What is no index server, or too old a one, may answer requests in ways that look like a passing trouble.
         self.client.server_info()?;
+        if let Some(pipeline) = &self.definition.pipeline {
+            must_have_pipeline(self.client, pipeline)?;
+        }
         let mark = OwnershipMark {
             format: MARK_FORMAT,
             definition_hash: self.definition.hash.clone(),
@@ -109,14 +113,14 @@ impl Start<'_> {
             &self.new_generation(known.as_ref())?,
         )?;
         for notice in &ensured.notices {
-            log::warn!("{notice}");
+            log::warn!("{}: {notice}", self.definition.index);
         }
         if !ensured.created {
             self.settle_mark(&ensured, &mark)?;
         }
         let is_known = known.as_ref().is_some_and(|known| known.name == ensured.generation);
         if self.resync || !is_known {
-            self.begin_full_load(&ensured, source.identity())?;
+            self.begin_full_load(&ensured, &source)?;
         }
         log::info!("{}: writing to {}", self.definition.index, ensured.generation);
         let is_loading = self.store.full_load(&ensured.generation)?.is_some_and(|load| !load.finished);
@@ -160,9 +164,14 @@ impl Start<'_> {
     }
 
     /// Refuses to go on with a state that belongs to another database or another definition.
-    fn must_continue(&self, identity: &SourceIdentity, known: Option<&GenerationRecord>) -> Result<()> {
-        if let Some(kept) = kept_identity(self.store)? {
-            identity.must_continue(&kept)?;
+    fn must_continue(
+        &self,
+        identity: &SourceIdentity,
+        kept: Option<&SourceIdentity>,
+        known: Option<&GenerationRecord>,
+    ) -> Result<()> {
+        if let Some(kept) = kept {
+            identity.must_continue(kept)?;
         }
         match known {
             Some(known) if known.definition_hash != self.definition.hash => {
@@ -201,13 +210,14 @@ impl Start<'_> {
         Ok(())
     }
 
-    fn begin_full_load(&self, ensured: &Ensured, identity: &SourceIdentity) -> Result<()> {
+    fn begin_full_load(&self, ensured: &Ensured, source: &Source) -> Result<()> {
         let may_hold_extras = ensured.document_count > 0;
         let initial = self.settings.source_limits.initial_timestamp;
         self.store.set_meta(
             &initial_timestamp_place(&ensured.generation),
             &initial.map_or_else(String::new, |micros| micros.to_string()),
         )?;
+        self.store.set_meta(&key_order_place(&ensured.generation), &source.plan().root.key_order())?;
         self.store.begin_generation(
             &GenerationRecord {
                 name: ensured.generation.clone(),
@@ -219,7 +229,7 @@ impl Start<'_> {
             may_hold_extras,
             now_micros(),
         )?;
-        keep_identity(self.store, identity)?;
+        keep_identity(self.store, &self.definition.index, source.identity())?;
         let place = if ensured.created { "made" } else { "taken over" };
         log::info!(
             "{}: index {} {place}, {} documents in it; a full load begins",
@@ -247,6 +257,24 @@ pub fn kept_initial_timestamp(store: &Store, generation: &str) -> Result<Option<
 
 fn initial_timestamp_place(generation: &str) -> String {
     format!("initial_timestamp/{generation}")
+}
+
+/// Refuses to go on with a full load whose ranges are in the order of another type of key.
+pub(super) fn must_keep_key_order(store: &Store, generation: &str, source: &Source) -> Result<()> {
+    let Some(load) = store.full_load(generation)?.filter(|load| !load.finished) else { return Ok(()) };
+    let Some(kept) = store.meta(&key_order_place(generation))? else { return Ok(()) };
+    if load.frontier.is_none() || kept == source.plan().root.key_order() {
+        return Ok(());
+    }
+    Err(Error::wrong(format!(
+        "the type or collation of the key of {} was changed while a full load was under way, which goes by its order",
+        source.plan().root.name
+    ))
+    .hint("run `pgsluice resync` to begin the load again"))
+}
+
+fn key_order_place(generation: &str) -> String {
+    format!("key_order/{generation}")
 }
 
 fn definition_changed(attempt: &str) -> Error {

@@ -30,8 +30,10 @@ pub fn connect_to_verify(
         initial_timestamp: None,
         ..settings.source_limits
     };
+    // Before the source's: a pipeline beside us moves it on, and its log must not seem to have gone back.
+    let kept = kept_identity(store, &definition.index)?;
     let source = Source::connect(&settings.source, definition, limits)?;
-    if let Some(kept) = kept_identity(store)? {
+    if let Some(kept) = kept {
         source.identity().must_continue(&kept)?;
     }
     Ok(source)
@@ -78,7 +80,9 @@ impl Pipeline<'_> {
         match verified {
             Err(error) if error.kind() == Kind::Interrupted => return Ok(()),
             // What `once` was called for is done.
-            Err(error) => log::warn!("{}", error.while_doing("verify").story()),
+            Err(error) => {
+                log::warn!("{}: {}", self.definition.index, error.while_doing("verify").story());
+            }
             Ok(()) => {}
         }
         if self.store.has_due(self.generation, now_micros())? && !self.shutdown.is_requested() {
@@ -96,7 +100,7 @@ impl Pipeline<'_> {
         if self.settings.verify_interval.is_zero() {
             return Ok(());
         }
-        let comparer = Comparer::new(&self.definition.mapping);
+        let comparer = Comparer::of(self.definition);
         let connect = || connect_to_verify(self.settings, self.definition, self.store);
         let verifier = Verifier {
             generation: self.generation,

@@ -3,12 +3,12 @@
 //! Read in autocommit and in this order: inside a transaction `pg_stat_activity` is cached, and a transaction that is
 //! prepared between the two reads must be seen in at least one of them.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use postgres::types::Type;
 
 use crate::checkpoint::ServerTime;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::postgres::Source;
 use crate::postgres::connect::classify;
 use crate::postgres::source::raw_cell;
@@ -39,6 +39,11 @@ pub struct Activity {
     pub is_blind: bool,
 }
 
+/// How long a session may be idle in a transaction before it is worth a warning: it holds the checkpoints back.
+pub fn forgotten_after() -> Duration {
+    crate::faults::time("PGSLUICE_FORGOTTEN_AFTER_MS", Duration::from_secs(300))
+}
+
 impl Source {
     /// Observes the server's clock and transactions.
     pub fn activity(&mut self) -> Result<Activity> {
@@ -46,13 +51,18 @@ impl Source {
             |error: postgres::Error| classify(&error, "cannot read the running transactions".to_owned());
         let monotonic = Instant::now();
         let is_standby = self.identity.is_standby;
-        // A standby shows none of the primary's transactions: only the time of the last replayed commit is of use.
+        // A standby shows none of the primary's transactions: only the time of the last replayed commit is of use. It
+        // has none right after its start; what it shows then is as old as the checkpoint that it started from.
         let clock = if is_standby {
-            "select coalesce(pg_last_xact_replay_timestamp(), now())"
+            "select coalesce(pg_last_xact_replay_timestamp(), c.checkpoint_time), pg_is_in_recovery()
+               from pg_control_checkpoint() c"
         } else {
-            "select now()"
+            "select now(), false"
         };
         let row = self.client.query_typed_one(clock, &[]).map_err(failed)?;
+        if is_standby && !row.get::<_, bool>(1) {
+            return Err(Error::unreachable("the standby that is read from was promoted"));
+        }
         let now = server_time(raw_cell(&row, 0)).unwrap_or(ServerTime::MINUS_INFINITY);
         if is_standby {
             return Ok(Activity {
@@ -72,7 +82,8 @@ impl Source {
                   where datname = current_database()
                     and pid <> pg_backend_pid()
                     and coalesce(backend_type, '') not in ('parallel worker', 'autovacuum worker', 'walsender')
-                    and (xact_start is not null or state in ('active', 'disabled')
+                    and (xact_start is not null
+                         or state in ('active', 'fastpath function call', 'disabled')
                          or query = '<insufficient privilege>')",
                 &[],
             )
@@ -98,22 +109,23 @@ impl Source {
         Ok(Activity { monotonic, now, running, prepared, is_blind })
     }
 
-    /// The pids of sessions that have been in a transaction since before `before`, with their start.
-    pub fn oldest_transaction(&mut self, before: ServerTime) -> Result<Option<(i32, String)>> {
+    /// The session that has been idle in a transaction for longest, with its start, if that was before `before`.
+    pub fn oldest_idle_transaction(&mut self, before: ServerTime) -> Result<Option<(i32, ServerTime)>> {
         let before = before.to_string();
         let rows = self
             .client
             .query_typed(
-                "select pid, (now() - xact_start)::text
+                "select pid, xact_start
                    from pg_stat_activity
-                  where datname = current_database() and state = 'idle in transaction'
+                  where datname = current_database()
+                    and state = 'idle in transaction'
                     and xact_start < $1::text::timestamptz and pid <> pg_backend_pid()
                   order by xact_start
                   limit 1",
                 &[(&before, Type::TEXT)],
             )
             .map_err(|error| classify(&error, "cannot look for forgotten transactions".to_owned()))?;
-        Ok(rows.first().map(|row| (row.get(0), row.get(1))))
+        Ok(rows.first().and_then(|row| Some((row.get(0), server_time(raw_cell(row, 1))?))))
     }
 }
 

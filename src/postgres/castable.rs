@@ -70,7 +70,12 @@ impl Source {
         let mut parameters = Parameters::default();
         let mut casts = Vec::new();
         for (place, (column, type_name)) in columns.into_iter().zip(types).enumerate() {
-            casts.push(format!("${}::text[]::{type_name}[] is not null", place + 1));
+            casts.push(if type_name.ends_with("[]") {
+                // There is no array of arrays; each text is cast when it is counted.
+                format!("(select count(x.k::{type_name}) from unnest(${}::text[]) as x(k))", place + 1)
+            } else {
+                format!("${}::text[]::{type_name}[] is not null", place + 1)
+            });
             parameters.texts(column);
         }
         let values = parameters.into_values();
@@ -85,6 +90,11 @@ impl Source {
             Err(error) => Err(classify(&error, "cannot read keys of the root table".to_owned())),
         }
     }
+}
+
+/// Whether no row of the root table can have this key, as far as that is known without asking.
+pub(super) fn is_surely_no_key(key: &Key, types: &[&str]) -> bool {
+    verdict(key, types) == Verdict::NotCastable
 }
 
 fn verdict(key: &Key, types: &[&str]) -> Verdict {

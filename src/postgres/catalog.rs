@@ -7,7 +7,10 @@ use postgres::types::Type;
 
 use crate::definition::{Definition, TableName};
 use crate::error::Result;
+use crate::form::Form;
 use crate::postgres::connect::classify;
+use crate::postgres::shape::SHAPE;
+use crate::postgres::type_form::TypeForms;
 
 /// A column as the catalogue describes it.
 #[derive(Clone, Debug)]
@@ -22,6 +25,10 @@ pub(super) struct Column {
     pub not_null: bool,
     /// Whether equal values have equal bytes as far as the collation decides it.
     pub deterministic: bool,
+    /// What changes when the column does: see [`SHAPE`].
+    pub shape: String,
+    /// What its values become in a document.
+    pub form: &'static Form,
 }
 
 /// A table as the catalogue describes it.
@@ -98,9 +105,10 @@ fn describe(client: &mut Client, table: &TableName) -> Result<Option<Table>> {
     let Some(row) = found.first() else { return Ok(None) };
     let oid: u32 = row.get(0);
     let kind: String = row.get(1);
-    let columns = client
+    let rows = client
         .query_typed(
-            "with recursive base as (
+            &format!(
+                "with recursive base as (
                select t.oid as origin, t.oid, t.typtype, t.typbasetype
                  from pg_catalog.pg_type t
                 where t.oid in (select atttypid from pg_catalog.pg_attribute where attrelid = $1)
@@ -111,15 +119,19 @@ fn describe(client: &mut Client, table: &TableName) -> Result<Option<Table>> {
                 where base.typtype = 'd'
              )
              select a.attname::text, base.oid, pg_catalog.format_type(a.atttypid, -1), a.attnotnull,
-                    coalesce(l.collisdeterministic, true)
+                    coalesce(l.collisdeterministic, true), {SHAPE}, a.atttypid, a.atttypmod
                from pg_catalog.pg_attribute a
                join base on base.origin = a.atttypid and base.typtype <> 'd'
                left join pg_catalog.pg_collation l on l.oid = a.attcollation
               where a.attrelid = $1 and a.attnum > 0 and not a.attisdropped
-              order by a.attnum",
+              order by a.attnum"
+            ),
             &[(&oid, Type::OID)],
         )
-        .map_err(failed)?
+        .map_err(failed)?;
+    let types: Vec<u32> = rows.iter().map(|row| row.get(6)).collect();
+    let types = TypeForms::read(client, &types)?;
+    let columns = rows
         .iter()
         .map(|row| Column {
             name: row.get(0),
@@ -127,6 +139,8 @@ fn describe(client: &mut Client, table: &TableName) -> Result<Option<Table>> {
             type_name: row.get(2),
             not_null: row.get(3),
             deterministic: row.get(4),
+            shape: row.get(5),
+            form: types.form(row.get(6), row.get(7)).kept(),
         })
         .collect();
     let mut description = Table {

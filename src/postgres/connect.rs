@@ -8,8 +8,8 @@ use postgres::config::{Host, SslMode as ClientSslMode};
 use postgres::error::{DbError, SqlState};
 use postgres::{Client, Config, NoTls};
 
-use crate::error::{Error, Result};
-use crate::postgres::tls;
+use crate::error::{Error, Kind, Result};
+use crate::postgres::{server, tls};
 use crate::settings::{SourceSettings, SslMode};
 
 /// How long a transaction of ours may do nothing before the server ends it, so that a process that hangs never holds
@@ -19,7 +19,7 @@ const IDLE_IN_TRANSACTION_TIMEOUT: Duration = Duration::from_secs(600);
 /// PostgreSQL's own port, where the settings name none.
 const DEFAULT_PORT: u16 = 5432;
 
-/// Opens a connection.
+/// Opens a connection to a server that is recent enough.
 pub(super) fn connect(settings: &SourceSettings) -> Result<Client> {
     let mut config = settings.config.clone();
     let connected = match settings.ssl_mode {
@@ -36,7 +36,7 @@ pub(super) fn connect(settings: &SourceSettings) -> Result<Client> {
             config.connect(tls::connector(settings)?)
         }
     };
-    connected.map_err(|error| {
+    let mut client = connected.map_err(|error| {
         let attempt = format!("cannot connect to PostgreSQL at {}", place(&config));
         if let Some(hint) = tls::hint(&error) {
             return Error::wrong(attempt).because(error).hint(hint);
@@ -47,7 +47,9 @@ pub(super) fn connect(settings: &SourceSettings) -> Result<Client> {
             return error;
         }
         error.hint("is it up, and do PG_DSN, or PG_DSN__HOST and PG_DSN__PORT, say where it is?")
-    })
+    })?;
+    server::must_be_supported(&mut client)?;
+    Ok(client)
 }
 
 /// Where a connection leads, as `host:port, database name, user name`; a password is no part of it.
@@ -123,7 +125,11 @@ pub(super) fn classify(error: &postgres::Error, attempt: String) -> Error {
     if passes_by_itself(database_error) {
         return Error::unreachable(attempt).because(story);
     }
-    let error = Error::wrong(attempt).because(story);
+    // Class 42 is "syntax error or access rule violation", 3F000 a schema that is missing: our statements are right for
+    // the tables that they were written for.
+    let is_mismatch = code.code().starts_with("42") || *code == SqlState::INVALID_SCHEMA_NAME;
+    let kind = if is_mismatch { Kind::Mismatch } else { Kind::Wrong };
+    let error = Error::new(kind, attempt).because(story);
     match *code {
         SqlState::INVALID_PASSWORD | SqlState::INVALID_AUTHORIZATION_SPECIFICATION => error.hint(
             "correct PG_DSN, or PG_DSN__USER and PG_DSN__PASSWORD, or let pg_hba.conf admit this role from here",
@@ -147,11 +153,11 @@ pub(super) fn classify(error: &postgres::Error, attempt: String) -> Error {
 ///
 /// Classes after PostgreSQL's appendix A: 08 connection, 53 resources, 57 operator intervention (shutdown, crash, not
 /// accepting yet, a cancelled statement), 58 system, XX internal; 40 rollback (a conflict with recovery on a standby
-/// is 40001); 55P03 lock; 25P03 and 25P04 timeouts; 0A000 `cached plan must not change result type`.
+/// is 40001); 72000 a snapshot that became too old; 55P03 lock; 25P03 and 25P04 timeouts; 0A000 `cached plan must not change result type`.
 fn passes_by_itself(error: &DbError) -> bool {
     let code = error.code().code();
     let class = code.get(..2).unwrap_or_default();
-    matches!(class, "08" | "40" | "53" | "57" | "58" | "XX")
+    matches!(class, "08" | "40" | "53" | "57" | "58" | "72" | "XX")
         || matches!(code, "55P03" | "55006" | "25P03" | "25P04")
         || (code == "0A000" && error.message().contains("cached plan"))
 }

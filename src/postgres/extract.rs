@@ -21,8 +21,9 @@ use crate::postgres::plan::{RelationPlan, SourcePlan};
 use crate::postgres::poll::row_key;
 use crate::postgres::ranges::{initial_condition, key_order, match_keys, range_condition};
 use crate::postgres::related_read::groups_as_links;
+use crate::postgres::repeats::{repeated_byte_count, uses_of_rows};
 use crate::postgres::source::{raw_cell, stream};
-use crate::postgres::sql::{Parameters, row_of};
+use crate::postgres::sql::{Parameters, row_of, rows_of_texts};
 use crate::rows::Rows;
 
 /// A batch as it was read, and what of it was not.
@@ -95,7 +96,7 @@ impl Source {
             read.extracted.missing.append(&mut strange);
             self.settle_hashed_ids(&mut read.extracted)?;
         }
-        self.commit()?;
+        self.commit_of_plan()?;
         Ok(read)
     }
 
@@ -121,8 +122,9 @@ impl Source {
         let plan = Arc::clone(&self.plan);
         let limits = self.limits;
         let mut roots = Rows::new(plan.root.select.formats().len());
-        let is_complete = self.read_roots(&plan, &batch.work, limits.batch_bytes, &mut roots)?;
+        let (is_complete, is_over) = self.read_roots(&plan, &batch.work, limits.batch_bytes, &mut roots)?;
         let mut is_cut = !is_complete;
+        let mut is_cut_by_bytes = is_over;
         let mut refused = Vec::new();
         let relations = loop {
             let budget = if roots.len() <= 1 { limits.document_max_bytes } else { limits.batch_bytes }
@@ -132,6 +134,7 @@ impl Source {
                 None if roots.len() > 1 => {
                     roots.truncate(roots.len() / 2);
                     is_cut = true;
+                    is_cut_by_bytes = true;
                 }
                 None => {
                     refused.push(Refusal {
@@ -146,6 +149,7 @@ impl Source {
                 }
             }
         };
+        self.learn_row_limit(is_cut_by_bytes.then_some(roots.len()));
         let key_of = |row: usize| root_key(&plan.document.key, &roots, row);
         let mut missing = Vec::new();
         let mut unread = Vec::new();
@@ -191,14 +195,15 @@ impl Source {
         })
     }
 
-    /// Reads root rows until the bytes are over `byte_limit`; returns whether all were read.
+    /// Reads root rows until the bytes are over `byte_limit`; returns whether all were read, and whether it was the
+    /// bytes that ended it.
     fn read_roots(
         &mut self,
         plan: &SourcePlan,
         work: &Work,
         byte_limit: usize,
         roots: &mut Rows,
-    ) -> Result<bool> {
+    ) -> Result<(bool, bool)> {
         let root = &plan.root;
         let mut parameters = Parameters::default();
         let mut conditions = Vec::new();
@@ -223,14 +228,16 @@ impl Source {
         if conditions.is_empty() {
             conditions.push("true".to_owned());
         }
+        let (row_limit, is_limited) = (self.row_limit, self.row_limit < self.limits.chunk_size);
         let order = match work {
+            Work::Range(_) if is_limited => format!(" order by {} limit {row_limit}", key_order(root)),
             Work::Range(_) => format!(" order by {}", key_order(root)),
             Work::Keys(_) => String::new(),
         };
         let statement =
             format!("select {} from {from} where {}{order}", root.select.sql(), conditions.join(" and "));
         let column_count = root.select.formats().len();
-        let mut is_complete = true;
+        let mut is_over = false;
         stream(
             &mut self.client,
             &statement,
@@ -239,17 +246,20 @@ impl Source {
             &root.name.to_string(),
             &mut |row| {
                 if !roots.is_empty() && roots.byte_count() + row.raw_size_bytes() > byte_limit {
-                    is_complete = false;
+                    is_over = true;
                     return Ok(false);
                 }
                 push_row(roots, row, column_count)?;
                 Ok(true)
             },
         )?;
-        Ok(is_complete)
+        // As many rows as the limit lets through: there may be more.
+        let is_at_limit = is_limited && matches!(work, Work::Range(_)) && roots.len() >= row_limit;
+        Ok((!is_over && !is_at_limit, is_over))
     }
 
-    /// Reads every relation's rows; nothing if they are more than `budget` bytes.
+    /// Reads every relation's rows; nothing if they are more than `budget` bytes, a row counted as often as the
+    /// documents show it.
     fn read_relations(
         &mut self,
         plan: &SourcePlan,
@@ -260,6 +270,7 @@ impl Source {
     ) -> Result<Option<Vec<RelatedRows>>> {
         let mut relations: Vec<RelatedRows> = Vec::with_capacity(plan.relations.len());
         let mut left = budget;
+        let mut uses: Vec<Option<Vec<u64>>> = Vec::with_capacity(plan.relations.len());
         let mut root_numbers: Option<NumberByKey> = None;
         // A document by itself is not to be refused for what is held beside its rows.
         let keeps_rows = self.kept.is_some() && roots.len() > 1 && matches!(work, Work::Range(_));
@@ -299,7 +310,19 @@ impl Source {
                 Some(_) => (roots.len(), (0..roots.len()).map(|row| Some(row as u32)).collect()),
                 None => (groups.count, groups.of_nearer_row),
             };
-            relations.push(attach(rows, &group_of_row, group_count, group_of_nearer_row));
+            let related = attach(rows, &group_of_row, group_count, group_of_nearer_row);
+            // A single document is judged by its own size, when it is rendered.
+            if roots.len() > 1 {
+                let nearer = relation.below.and_then(|below| uses[below].as_deref());
+                let used = if range.is_some() { None } else { uses_of_rows(&related, nearer) };
+                let repeated = used.as_ref().map_or(0, |used| repeated_byte_count(&related.rows, used));
+                match left.checked_sub(usize::try_from(repeated).unwrap_or(usize::MAX)) {
+                    Some(rest) => left = rest,
+                    None => return Ok(None),
+                }
+                uses.push(used);
+            }
+            relations.push(related);
         }
         Ok(Some(relations))
     }
@@ -315,9 +338,10 @@ impl Source {
         let mut parameters = Parameters::default();
         let key = row_of(&relation.first_columns);
         let statement = format!(
-            "select {} from {} where {}",
+            "select {} from {}{} where {}",
             relation.range_select.sql(),
-            relation.from,
+            relation.first_table,
+            relation.joins,
             range_condition(&plan.root, &key, range, &mut parameters)
         );
         let mut rows = Rows::new(relation.select.formats().len());
@@ -348,24 +372,21 @@ impl Source {
             return Ok(Some((rows, group_of_row)));
         }
         let mut parameters = Parameters::default();
-        let mut casts = Vec::new();
-        let mut names = Vec::new();
+        let mut types = Vec::new();
         let mut pairs = Vec::new();
         for (place, (nearer, first)) in relation.nearer.iter().zip(&relation.first_columns).enumerate() {
             parameters.texts(groups.texts[place].clone());
-            casts.push(format!("${}::text[]::{}[]", place + 1, nearer.type_name));
-            names.push(format!("k{}", place + 1));
-            pairs.push(format!("{first} = p.k{}", place + 1));
+            types.push(nearer.type_name.as_str());
+            // What the definition says in SQL may name a column without its table.
+            pairs.push(format!("{first} = p.pgsluice_k{}", place + 1));
         }
-        // `from` begins with the first table; the keys stand in front of it.
-        let (first_table, joins) = relation.from.split_once(" join ").unwrap_or((&relation.from, ""));
-        let joins = if joins.is_empty() { String::new() } else { format!(" join {joins}") };
         let statement = format!(
-            "select {} from unnest({}) with ordinality as p({}, n) join {first_table} on {}{joins}",
+            "select {} from {} join {} on {}{}",
             relation.select.sql(),
-            casts.join(", "),
-            names.join(", "),
+            rows_of_texts(&types, "p", "pgsluice_k", true),
+            relation.first_table,
             pairs.join(" and "),
+            relation.joins,
         );
         let within =
             self.read_related(relation, &relation.select, &statement, parameters, left, &mut |row| {

@@ -78,9 +78,28 @@ impl SourceIdentity {
             ))
             .hint(cure));
         }
-        // Also after a failover: what the old primary had and the new one lacks may be in the index. A standby may
-        // just be behind.
-        if self.wal_position < kept.wal_position && !self.is_standby {
+        if self.is_standby {
+            // It may just be behind: documents would go back to an older state.
+            if self.wal_position < kept.wal_position {
+                return Err(Error::unreachable(format!(
+                    "the standby has replayed its primary's log up to {}, the state has read up to {}",
+                    self.wal_position, kept.wal_position
+                ))
+                .hint(format!("it is waited for; if it never comes that far, {cure}")));
+            }
+            return Ok(());
+        }
+        // A timeline is never left for an older one.
+        if self.timeline < kept.timeline && !kept.is_standby {
+            return Err(Error::wrong(format!(
+                "the database went back in time, as where a former primary answers beside the new one, or after a \
+                 restore: it is on timeline {}, the state has read from timeline {}",
+                self.timeline, kept.timeline
+            ))
+            .hint(cure));
+        }
+        // Also after a failover: what the old primary had and the new one lacks may be in the index.
+        if self.wal_position < kept.wal_position {
             return Err(Error::wrong(format!(
                 "the database went back in time, as after a restore or a failover that lost data: its log is at {}, the \
                  state has read up to {}",
@@ -126,14 +145,24 @@ mod tests {
             SourceIdentity { database_oid: 6, ..identity() },
             SourceIdentity { wal_position: 99, ..identity() },
             SourceIdentity { wal_position: 99, timeline: 2, ..identity() },
+            SourceIdentity { wal_position: 101, timeline: 0, ..identity() },
         ];
         for other in others {
             let error = other.must_continue(&kept).unwrap_err();
             assert!(error.story().contains("pgsluice resync"), "{}", error.story());
         }
-        assert!(
-            SourceIdentity { wal_position: 99, is_standby: true, ..identity() }.must_continue(&kept).is_ok()
-        );
+        assert!(SourceIdentity { timeline: 2, wal_position: 101, ..identity() }.must_continue(&kept).is_ok());
         assert!(SourceIdentity { wal_position: 200, ..identity() }.must_continue(&kept).is_ok());
+    }
+
+    #[test]
+    fn a_standby_that_is_behind_is_waited_for() {
+        let kept = identity();
+        let standby = SourceIdentity { is_standby: true, ..identity() };
+        assert!(standby.must_continue(&kept).is_ok());
+        let behind = SourceIdentity { wal_position: 99, ..standby.clone() };
+        assert!(behind.must_continue(&kept).unwrap_err().is_retryable());
+        // A standby's timeline is that of its last restartpoint.
+        assert!(SourceIdentity { timeline: 0, ..standby }.must_continue(&kept).is_ok());
     }
 }

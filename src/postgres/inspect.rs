@@ -3,17 +3,23 @@
 use postgres::types::Type;
 
 use crate::batch::{Batch, BatchNumber, KeyRange, Version, Work};
+use crate::checkpoint::ServerTime;
 use crate::error::Result;
 use crate::finding::{Finding, Level};
+use crate::postgres::activity::forgotten_after;
 use crate::postgres::connect::classify;
-use crate::postgres::sql::{literal, name, table};
+use crate::postgres::sql::literal;
+use crate::postgres::watched::Path;
 use crate::postgres::{CursorKind, Source, WatchedTable};
-
-/// The oldest server that the statements are written for.
-const OLDEST_VERSION: i32 = 120_000;
 
 /// Rows are counted up to here: whether there are ten or a million of a kind makes no difference to what is said.
 const COUNT_LIMIT: i64 = 1_000;
+
+/// Tombstones of other types than the key's that are tried.
+const NAMED_LOOKED_AT: usize = 1_000;
+
+/// Rows of a larger table are counted only by an index on the cursor; that one is missing is said elsewhere.
+const COUNTED_BYTES: i64 = 256 << 20;
 
 /// A row this far ahead of the server's clock is worth a warning; less is the clock of an application server.
 const AHEAD: &str = "interval '5 minutes'";
@@ -38,6 +44,8 @@ impl Source {
             "its key identifies its rows, every table can be read",
         ));
         findings.push(self.inspect_activity()?);
+        findings.extend(self.inspect_forgotten()?);
+        findings.extend(self.inspect_statistics_settings()?);
         let plan = std::sync::Arc::clone(&self.plan);
         for watched in &plan.watched {
             findings.extend(self.inspect_watched(watched)?);
@@ -49,19 +57,13 @@ impl Source {
         let row = self
             .client
             .query_typed_one(
-                "select current_setting('server_version'), current_setting('server_version_num')::int,
-                        current_database()::text, current_user::text",
+                "select current_setting('server_version'), current_database()::text, current_user::text",
                 &[],
             )
             .map_err(|error| classify(&error, "cannot read the server's version".to_owned()))?;
-        let (version, number): (String, i32) = (row.get(0), row.get(1));
-        let (database, role): (String, String) = (row.get(2), row.get(3));
+        let (version, database, role): (String, String, String) = (row.get(0), row.get(1), row.get(2));
         let subject = "PostgreSQL";
         let message = format!("{version}, database {database}, role {role}");
-        if number < OLDEST_VERSION {
-            return Ok(Finding::new(Level::Warning, subject, message)
-                .cure("versions before 12 are not tested: upgrade the server"));
-        }
         if self.identity.is_standby {
             return Ok(Finding::new(Level::Warning, subject, format!("{message}, a standby")).cure(
                 "the primary's transactions cannot be seen here, so every poll looks back LOOKBACK seconds: poll \
@@ -82,7 +84,7 @@ impl Source {
         self.read(batch, Version(0))?;
         let plan = std::sync::Arc::clone(&self.plan);
         for watched in &plan.watched {
-            let rows = self.poll_page(watched, crate::checkpoint::ServerTime::MINUS_INFINITY, None, 1)?;
+            let rows = self.poll_page(watched, ServerTime::MINUS_INFINITY, None, 1)?;
             let keys: Vec<_> = rows.into_iter().map(|row| row.key).collect();
             for path in 0..watched.paths.len() {
                 self.fan_out(watched, path, &keys, None, 1, &mut |_| Ok(()))?;
@@ -108,6 +110,45 @@ impl Source {
             .cure("grant pg_monitor to the role (inherited), leave track_activities on, and poll the primary"));
         }
         Ok(Finding::new(Level::Good, subject, "can be seen, so late commits are found"))
+    }
+
+    /// A transaction that nobody ends holds the checkpoints back.
+    fn inspect_forgotten(&mut self) -> Result<Option<Finding>> {
+        if self.identity.is_standby {
+            return Ok(None);
+        }
+        let now = self.activity()?.now;
+        let Some((pid, start)) = self.oldest_idle_transaction(now.minus(forgotten_after()))? else {
+            return Ok(None);
+        };
+        let age = now.since(start).as_secs();
+        Ok(Some(
+            Finding::new(
+                Level::Warning,
+                "running transactions",
+                format!("the session with pid {pid} has been idle in a transaction for {age} s"),
+            )
+            .cure(
+                "end it (pg_terminate_backend), unless it is at work: until then a restart reads everything since its start again",
+            ),
+        ))
+    }
+
+    /// Verify learns of deletions from the server's statistics.
+    fn inspect_statistics_settings(&mut self) -> Result<Option<Finding>> {
+        let row = self
+            .client
+            .query_typed_one("select current_setting('track_counts')", &[])
+            .map_err(|error| classify(&error, "cannot read the server's settings".to_owned()))?;
+        if row.get::<_, String>(0) == "on" {
+            return Ok(None);
+        }
+        let finding = Finding::new(
+            Level::Warning,
+            "PostgreSQL",
+            "track_counts is off, so deleted rows are not counted",
+        );
+        Ok(Some(finding.cure("switch track_counts on, or choose a shorter VERIFY_INTERVAL")))
     }
 
     fn inspect_watched(&mut self, watched: &WatchedTable) -> Result<Vec<Finding>> {
@@ -136,12 +177,61 @@ impl Source {
             );
         }
         findings.extend(self.inspect_cursor_values(watched, &subject)?);
-        findings.extend(self.inspect_index(watched, &subject)?);
         findings.extend(self.inspect_subscription(watched, &subject)?);
+        findings.extend(self.inspect_named(watched, &subject)?);
         if findings.is_empty() {
-            findings.push(Finding::new(Level::Good, subject, "is watched by its cursor"));
+            let how = if watched.is_tombstone {
+                "names deleted rows, by its cursor"
+            } else {
+                "is watched by its cursor"
+            };
+            findings.push(Finding::new(Level::Good, subject, how));
         }
         Ok(findings)
+    }
+
+    /// Of another type than the root's key, tombstones may name anything.
+    fn inspect_named(&mut self, watched: &WatchedTable, subject: &str) -> Result<Option<Finding>> {
+        if !watched.paths.iter().any(|path| matches!(path, Path::Named(_))) {
+            return Ok(None);
+        }
+        let mut rows = self.poll_page(watched, ServerTime::MINUS_INFINITY, None, NAMED_LOOKED_AT)?;
+        let row_count = rows.len();
+        let strange_count = self.resolve_named(&mut rows)?;
+        Ok((strange_count > 0).then(|| {
+            let key = self.root_key_description();
+            Finding::new(
+                Level::Warning,
+                subject,
+                format!("{strange_count} of its first {row_count} rows name what cannot be a key of the root table ({key})"),
+            )
+            .cure("they are passed over; a `where` in the tombstone leaves out rows that are about something else")
+        }))
+    }
+
+    /// Whether rows can be counted by their cursor without reading all of a large table: by an index, or since it is
+    /// small. Of a view nobody knows: it is counted.
+    fn can_count_by_cursor(&mut self, watched: &WatchedTable) -> Result<bool> {
+        let row = self
+            .client
+            .query_typed_one(
+                "select coalesce(pg_catalog.pg_relation_size(c.oid) < $3::text::int8, true)
+                        or exists (select 1
+                                     from pg_catalog.pg_index i
+                                     join pg_catalog.pg_attribute a on a.attrelid = i.indrelid and a.attnum = i.indkey[0]
+                                    where i.indrelid = c.oid and i.indisvalid and i.indpred is null and a.attname = $4)
+                   from pg_catalog.pg_class c
+                   join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+                  where n.nspname = $1 and c.relname = $2",
+                &[
+                    (&watched.name.schema, Type::TEXT),
+                    (&watched.name.name, Type::TEXT),
+                    (&COUNTED_BYTES.to_string(), Type::TEXT),
+                    (&watched.cursor_column, Type::TEXT),
+                ],
+            )
+            .map_err(|error| classify(&error, format!("cannot read the size of {}", watched.name)))?;
+        Ok(row.get(0))
     }
 
     fn inspect_cursor_values(&mut self, watched: &WatchedTable, subject: &str) -> Result<Vec<Finding>> {
@@ -152,6 +242,9 @@ impl Source {
             }
         };
         let (table, cursor) = (&watched.table, &watched.cursor);
+        if !self.can_count_by_cursor(watched)? {
+            return Ok(Vec::new());
+        }
         let statement = format!(
             "select (select count(*) from (select 1 from {table} as t0 where {cursor} is null limit {COUNT_LIMIT}) n),
                     (select count(*) from (select 1 from {table} as t0 where {cursor} > {now} + {AHEAD}
@@ -182,47 +275,6 @@ impl Source {
             }
         }
         Ok(findings)
-    }
-
-    /// A poll reads by the cursor: without an index on it, it reads the whole table.
-    fn inspect_index(&mut self, watched: &WatchedTable, subject: &str) -> Result<Option<Finding>> {
-        let column = &watched.cursor_column;
-        let found = self
-            .client
-            .query_typed(
-                "select 1
-                   from pg_catalog.pg_index i
-                   join pg_catalog.pg_class c on c.oid = i.indrelid
-                   join pg_catalog.pg_namespace n on n.oid = c.relnamespace
-                   join pg_catalog.pg_attribute a on a.attrelid = c.oid and a.attnum = i.indkey[0]
-                  where n.nspname = $1 and c.relname = $2 and a.attname = $3
-                    and i.indisvalid and i.indpred is null",
-                &[(&watched.name.schema, Type::TEXT), (&watched.name.name, Type::TEXT), (column, Type::TEXT)],
-            )
-            .map_err(|error| classify(&error, format!("cannot read the indexes of {subject}")))?;
-        if !found.is_empty() || !watched.has_xmin {
-            return Ok(None);
-        }
-        let mut columns = vec![name(column)];
-        columns.extend(
-            watched.key.iter().filter_map(|key| key.expression.strip_prefix("t0.").map(str::to_owned)),
-        );
-        columns.dedup();
-        columns.retain(|column| column != "ctid" && column != "tableoid");
-        Ok(Some(
-            Finding::new(
-                Level::Warning,
-                subject,
-                "has no index on its cursor, so every poll reads the whole table",
-            )
-            .cure(format!(
-                "create index{} on {} ({})",
-                // PostgreSQL cannot do that for a partitioned table.
-                if watched.is_partitioned { "" } else { " concurrently" },
-                table(&watched.name),
-                columns.join(", ")
-            )),
-        ))
     }
 
     /// Logical replication's apply keeps the origin's cursor values: rows arrive with an old one.

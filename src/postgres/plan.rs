@@ -4,20 +4,19 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::cell::CellFormat;
-use crate::definition::{
-    ColumnReference, Definition, Field, Filter, FilterTest, Item, JoinColumn, Relation, RelationId, Source,
-    TableName,
-};
-use crate::error::{Error, Result};
-use crate::plan::{DocumentPlan, PlannedColumn, PlannedField, PlannedItem, PlannedRelation, PlannedSource};
+use crate::definition::{Definition, Filter, JoinColumn, OnNan, Relation, RelationId, TableName};
+use crate::error::{Error, Kind, Result};
+use crate::plan::{DocumentPlan, PlannedColumn};
 use crate::postgres::catalog::{Catalog, Column, Table};
+use crate::postgres::plan_document::SelectLists;
 use crate::postgres::related_plan::{KeptRelation, kept_relation};
 use crate::postgres::select::{
-    CursorKind, GROUP_NUMBER, SelectList, are_equal_by_bytes, cursor_kind, for_document, for_key,
-    for_key_expression,
+    CursorKind, GROUP_NUMBER, SelectList, are_equal_by_bytes, cursor_kind, for_key, for_key_expression,
 };
-use crate::postgres::sql::{literal, name, row_of, table};
+use crate::postgres::shape::{Shape, UsedColumns};
+use crate::postgres::sql::{LINK, ROW, name, row_of, table};
 use crate::postgres::watched::{WatchedTable, watched_tables};
+use crate::postgres::written::{WrittenCondition, WrittenForms};
 
 /// Everything that is read from PostgreSQL for one definition.
 #[derive(Debug)]
@@ -32,6 +31,10 @@ pub struct SourcePlan {
     pub watched: Vec<WatchedTable>,
     /// What the operator should know, though it stops nothing.
     pub warnings: Vec<String>,
+    /// What the columns that it uses are like.
+    pub shape: Shape,
+    /// The conditions of filters, for a trial.
+    pub(super) conditions: Vec<WrittenCondition>,
 }
 
 /// A key column of the root.
@@ -79,8 +82,10 @@ pub struct RelationPlan {
     pub nearer: Vec<NearerColumn>,
     /// What is selected; the first columns say to which nearer row a row belongs.
     pub select: SelectList,
-    /// The first table, quoted, with its alias, and the joins behind it.
-    pub from: String,
+    /// The first table, quoted, with its alias.
+    pub first_table: String,
+    /// The joins behind it; empty if there is none.
+    pub joins: String,
     /// The columns of the first table that equal `nearer`, with alias, in its order.
     pub first_columns: Vec<String>,
     /// Whether a range of root keys can be given to it directly, since `nearer` is the root's key in its order and
@@ -104,19 +109,50 @@ pub struct NearerColumn {
 }
 
 /// Makes the plan; everything that is wrong with the definition's tables and columns is said at once.
-pub(super) fn plan(definition: &Definition, catalog: &Catalog) -> Result<SourcePlan> {
-    let mut planner =
-        Planner { definition, catalog, problems: Vec::new(), warnings: Vec::new(), filters: HashMap::new() };
+pub(super) fn plan(definition: &Definition, catalog: &Catalog, written: &WrittenForms) -> Result<SourcePlan> {
+    let mut planner = Planner {
+        definition,
+        catalog,
+        written,
+        problems: Vec::new(),
+        warnings: Vec::new(),
+        filters: HashMap::new(),
+        conditions: Vec::new(),
+        used: UsedColumns::default(),
+    };
     let planned = planner.plan();
-    let Planner { problems, warnings, .. } = planner;
+    let Planner { mut problems, warnings, conditions, used, .. } = planner;
+    problems.extend(written.problems().iter().cloned());
+    let (problems, warnings) = (as_written(problems), as_written(warnings));
     match planned {
         Some(mut planned) if problems.is_empty() => {
             planned.warnings = warnings;
+            planned.conditions = conditions;
+            planned.shape = used.into_shape();
             Ok(planned)
         }
-        _ => Err(Error::wrong(format!("the definition does not fit the database: {}", problems.join("; ")))
-            .hint("correct the definition or the database, then run `pgsluice check`")),
+        _ => Err(Error::new(
+            Kind::Mismatch,
+            format!("the definition does not fit the database: {}", problems.join("; ")),
+        )
+        .hint("correct the definition or the database, then run `pgsluice check`")),
     }
+}
+
+/// What is said of a relation that repeats itself is said once, of the relation as it is written.
+fn as_written(texts: Vec<String>) -> Vec<String> {
+    let mut said: Vec<String> = Vec::new();
+    for mut text in texts {
+        while let Some(start) = text.find(" (level ")
+            && let Some(length) = text[start..].find(')')
+        {
+            text.replace_range(start..=start + length, "");
+        }
+        if !said.contains(&text) {
+            said.push(text);
+        }
+    }
+    said
 }
 
 pub(super) struct Planner<'a> {
@@ -124,14 +160,14 @@ pub(super) struct Planner<'a> {
     pub(super) catalog: &'a Catalog,
     pub(super) problems: Vec<String>,
     pub(super) warnings: Vec<String>,
+    /// The forms of the values that the definition has PostgreSQL compute.
+    pub(super) written: &'a WrittenForms,
     /// The position of each relation's boolean column for a set of filters.
-    filters: HashMap<(usize, Vec<Filter>), usize>,
+    pub(super) filters: HashMap<(usize, Vec<Filter>), usize>,
+    /// What filters say in SQL: place, relation, condition.
+    pub(super) conditions: Vec<WrittenCondition>,
+    used: UsedColumns,
 }
-
-/// The alias of a relation's own table and of its link table.
-pub(super) const CHILD: &str = "c";
-pub(super) const LINK: &str = "l";
-const ROOT: &str = "t";
 
 impl<'a> Planner<'a> {
     fn plan(&mut self) -> Option<SourcePlan> {
@@ -143,13 +179,16 @@ impl<'a> Planner<'a> {
                 self.table(&through.table, &format!("relation.{}.through.table", relation.name));
             }
         }
+        for tombstone in &self.definition.tombstones {
+            self.table(&tombstone.table, "tombstone.table");
+        }
         if !self.problems.is_empty() {
             return None;
         }
         let key = self.key_columns(&root_definition.table, root_table, &root_definition.key, "root.key")?;
         let mut selects: Vec<SelectList> = vec![SelectList::default(); self.definition.relations.len()];
         let mut root_select = SelectList::default();
-        let root_key = key.iter().map(|key| root_select.add(for_key(ROOT, &key.column))).collect();
+        let root_key = key.iter().map(|key| root_select.add(for_key(ROW, &key.column))).collect();
 
         // What each relation needs of the table nearer to the root comes before its own columns.
         let mut relations = Vec::new();
@@ -165,8 +204,8 @@ impl<'a> Planner<'a> {
                     continue;
                 };
                 let (alias, select) = match relation.below {
-                    None => (ROOT, &mut root_select),
-                    Some(RelationId(below)) => (CHILD, &mut selects[below]),
+                    None => (ROW, &mut root_select),
+                    Some(RelationId(below)) => (ROW, &mut selects[below]),
                 };
                 nearer.push(NearerColumn {
                     column: select.add(for_key(alias, &column)),
@@ -177,7 +216,7 @@ impl<'a> Planner<'a> {
             selects[position].add((GROUP_NUMBER.to_owned(), CellFormat::Int8));
             let (first_alias, first_table) = match &relation.through {
                 Some(through) => (LINK, &through.table),
-                None => (CHILD, &relation.table),
+                None => (ROW, &relation.table),
             };
             let mut first_columns = Vec::new();
             for join in hop {
@@ -186,18 +225,16 @@ impl<'a> Planner<'a> {
                     first_columns.push(format!("{first_alias}.{}", name(&join.column)));
                 }
             }
-            let mut from = format!("{} as {first_alias}", table(first_table));
-            if relation.through.is_some() {
-                from.push_str(&format!(
-                    " join {} as {CHILD} on {}",
-                    table(&relation.table),
-                    self.join_to_link(relation)
-                ));
-            }
+            let joins = match &relation.through {
+                Some(_) => {
+                    format!(" join {} as {ROW} on {}", table(&relation.table), self.join_to_link(relation))
+                }
+                None => String::new(),
+            };
             let own =
                 self.row_key(&relation.table, &relation.key, &format!("relation.{}.key", relation.name));
             relation_keys
-                .push(own.iter().map(|column| selects[position].add(for_key(CHILD, column))).collect());
+                .push(own.iter().map(|column| selects[position].add(for_key(ROW, column))).collect());
             relations.push(RelationPlan {
                 name: relation.name.clone(),
                 table: relation.table.clone(),
@@ -207,12 +244,15 @@ impl<'a> Planner<'a> {
                 select: SelectList::default(),
                 range_select: SelectList::default(),
                 range_key: Vec::new(),
-                from,
+                first_table: format!("{} as {first_alias}", table(first_table)),
+                joins,
                 first_columns,
                 kept: None,
             });
         }
-        let fields = self.fields(&self.definition.document, None, &mut root_select, &mut selects);
+        let mut lists = SelectLists { root: &mut root_select, relations: &mut selects };
+        let fields = self.document(&mut lists);
+        let routing = self.routing(&key);
         for (relation, select) in relations.iter_mut().zip(selects) {
             relation.range_select = select.without_group_number();
             relation.select = select;
@@ -234,7 +274,13 @@ impl<'a> Planner<'a> {
         let watched = watched_tables(self, &key);
         let cursor = self.root_cursor(root_table);
         Some(SourcePlan {
-            document: Arc::new(DocumentPlan { key: root_key, fields, relation_keys }),
+            document: Arc::new(DocumentPlan {
+                key: root_key,
+                fields,
+                relation_keys,
+                routing,
+                refuses_nan: self.definition.on_nan == OnNan::Refuse,
+            }),
             root: RootPlan {
                 name: root_definition.table.clone(),
                 table: table(&root_definition.table),
@@ -250,12 +296,30 @@ impl<'a> Planner<'a> {
             relations,
             watched,
             warnings: Vec::new(),
+            shape: Shape::default(),
+            conditions: Vec::new(),
         })
+    }
+
+    /// Where in the key the columns of the routing are.
+    fn routing(&mut self, key: &[KeyColumn]) -> Vec<usize> {
+        let mut positions = Vec::new();
+        for routing in &self.definition.routing {
+            match key.iter().position(|key| key.column.name == *routing) {
+                Some(position) => positions.push(position),
+                None => self.problems.push(format!(
+                    "document._routing: {routing} is no column of the key of {}: of a row that is gone nothing but its \
+                     key is known, and its document must be found nevertheless",
+                    self.definition.root.table
+                )),
+            }
+        }
+        positions
     }
 
     fn root_cursor(&self, root: &Table) -> Option<(String, CursorKind)> {
         let column = root.column(self.definition.root.cursor.as_ref()?)?;
-        Some((format!("{ROOT}.{}", name(&column.name)), cursor_kind(column)?))
+        Some((format!("{ROW}.{}", name(&column.name)), cursor_kind(column)?))
     }
 
     /// The table that a relation's first join column pair leads to.
@@ -274,7 +338,7 @@ impl<'a> Planner<'a> {
             for join in &relation.on {
                 self.column(&relation.table, &join.column, &place);
                 self.column(&through.table, &join.nearer, &place);
-                pairs.push(format!("{CHILD}.{} = {LINK}.{}", name(&join.column), name(&join.nearer)));
+                pairs.push(format!("{ROW}.{} = {LINK}.{}", name(&join.column), name(&join.nearer)));
             }
         }
         pairs.join(" and ")
@@ -309,7 +373,9 @@ impl<'a> Planner<'a> {
     pub(super) fn column(&mut self, table: &TableName, column: &str, place: &str) -> Option<Column> {
         let description = self.catalog.get(table)?;
         let found = description.column(column);
-        if found.is_none() {
+        if let Some(found) = found {
+            self.used.note(table, column, &found.shape);
+        } else {
             let near = description
                 .columns
                 .iter()
@@ -344,7 +410,7 @@ impl<'a> Planner<'a> {
         Some(
             columns?
                 .into_iter()
-                .map(|column| KeyColumn { quoted: format!("{ROOT}.{}", name(&column.name)), column })
+                .map(|column| KeyColumn { quoted: format!("{ROW}.{}", name(&column.name)), column })
                 .collect(),
         )
     }
@@ -359,150 +425,26 @@ impl<'a> Planner<'a> {
         };
         names.iter().filter_map(|column| self.column(table, column, place)).collect()
     }
-
-    fn fields(
-        &mut self,
-        fields: &[Field],
-        at: Option<usize>,
-        root: &mut SelectList,
-        selects: &mut [SelectList],
-    ) -> Vec<PlannedField> {
-        let mut planned = Vec::new();
-        for field in fields {
-            let source = match &field.source {
-                Source::Column(reference) => match self.select(reference, at, root, selects, &field.name) {
-                    Some(column) => PlannedSource::Cell(column),
-                    None => continue,
-                },
-                Source::One { relation, item, filters } => {
-                    match self.related(field, *relation, item, filters, root, selects) {
-                        Some(related) => PlannedSource::One(related),
-                        None => continue,
-                    }
-                }
-                Source::List { relation, item, filters, order, limit } => {
-                    let Some(mut related) = self.related(field, *relation, item, filters, root, selects)
-                    else {
-                        continue;
-                    };
-                    related.limit = *limit;
-                    for column in order {
-                        if let Some(planned) =
-                            self.select(&column.column, Some(relation.0), root, selects, &field.name)
-                        {
-                            related.order.push((planned, column.descending));
-                        }
-                    }
-                    PlannedSource::List(related)
-                }
-            };
-            let mut label = Vec::new();
-            crate::cell::write_json_string(&mut label, &field.name);
-            label.push(b':');
-            planned.push(PlannedField { label, source });
-        }
-        planned
-    }
-
-    fn related(
-        &mut self,
-        field: &Field,
-        RelationId(relation): RelationId,
-        item: &Item,
-        filters: &[Filter],
-        root: &mut SelectList,
-        selects: &mut [SelectList],
-    ) -> Option<PlannedRelation> {
-        let filter =
-            if filters.is_empty() { None } else { self.filter(relation, filters, selects, &field.name) };
-        let item = match item {
-            Item::Value(reference) => {
-                PlannedItem::Value(self.select(reference, Some(relation), root, selects, &field.name)?)
-            }
-            Item::Object(fields) => PlannedItem::Object(self.fields(fields, Some(relation), root, selects)),
-        };
-        Some(PlannedRelation { relation, filter, order: Vec::new(), limit: None, item })
-    }
-
-    /// Selects a column of the row at hand, or of the link table that led to it.
-    fn select(
-        &mut self,
-        reference: &ColumnReference,
-        at: Option<usize>,
-        root: &mut SelectList,
-        selects: &mut [SelectList],
-        field: &str,
-    ) -> Option<PlannedColumn> {
-        let (alias, table) = self.owner(reference, at, field)?;
-        let column = self.column(&table, &reference.column, &format!("document.{field}"))?;
-        let selected = for_document(alias, &column);
-        Some(match at {
-            None => root.add(selected),
-            Some(relation) => selects[relation].add(selected),
-        })
-    }
-
-    fn owner(
-        &mut self,
-        reference: &ColumnReference,
-        at: Option<usize>,
-        field: &str,
-    ) -> Option<(&'static str, TableName)> {
-        match (at, reference.through) {
-            (None, false) => Some((ROOT, self.definition.root.table.clone())),
-            (Some(relation), false) => Some((CHILD, self.definition.relations[relation].table.clone())),
-            (Some(relation), true) if self.definition.relations[relation].through.is_some() => {
-                self.definition.relations[relation]
-                    .through
-                    .as_ref()
-                    .map(|through| (LINK, through.table.clone()))
-            }
-            _ => {
-                self.problems.push(format!(
-                    "document.{field}: through.{} names a link table, and there is none here",
-                    reference.column
-                ));
-                None
-            }
-        }
-    }
-
-    /// Selects whether a row meets all filters, decided by PostgreSQL with the column's own type.
-    fn filter(
-        &mut self,
-        relation: usize,
-        filters: &[Filter],
-        selects: &mut [SelectList],
-        field: &str,
-    ) -> Option<usize> {
-        if let Some(known) = self.filters.get(&(relation, filters.to_vec())) {
-            return Some(*known);
-        }
-        let mut conditions = Vec::new();
-        for filter in filters {
-            let (alias, table) = self.owner(&filter.column, Some(relation), field)?;
-            self.column(&table, &filter.column.column, &format!("document.{field}.where"))?;
-            let column = format!("{alias}.{}", name(&filter.column.column));
-            conditions.push(match &filter.test {
-                FilterTest::IsNull(true) => format!("{column} is null"),
-                FilterTest::IsNull(false) => format!("{column} is not null"),
-                FilterTest::OneOf(values) => {
-                    let values: Vec<String> = values.iter().map(|value| literal(value)).collect();
-                    format!("{column} in ({})", values.join(", "))
-                }
-            });
-        }
-        let position =
-            selects[relation].add((format!("({})", conditions.join(" and ")), CellFormat::Bool)).position;
-        self.filters.insert((relation, filters.to_vec()), position);
-        Some(position)
-    }
 }
 
 impl RootPlan {
     /// The names of the key's types, for casts.
     pub(super) fn key_types(&self) -> Vec<&str> {
         self.key.iter().map(|key| key.column.type_name.as_str()).collect()
+    }
+
+    /// What the order of its keys rests on: a full load that is under way holds ranges in that order.
+    pub fn key_order(&self) -> String {
+        let columns = self.key.iter().map(|key| {
+            let kind = match key.column.type_name.as_str() {
+                "smallint" | "integer" | "bigint" => "whole number",
+                "text" | "character varying" => "text",
+                other => other,
+            };
+            let collation = key.column.shape.rsplit('/').next().unwrap_or_default();
+            format!("{kind}/{collation}")
+        });
+        columns.collect::<Vec<_>>().join(", ")
     }
 
     /// The key as a row expression.

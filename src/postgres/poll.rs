@@ -9,10 +9,11 @@ use crate::error::Result;
 use crate::key::Key;
 use crate::plan::PlannedColumn;
 use crate::postgres::Source;
+use crate::postgres::connect::classify;
 use crate::postgres::groups::push_framed;
 use crate::postgres::select::CursorKind;
 use crate::postgres::source::{raw_cell, stream};
-use crate::postgres::sql::{Parameters, literal, row_of};
+use crate::postgres::sql::{Parameters, literal, row_of, rows_of_texts};
 use crate::postgres::watched::{Path, PollColumns, WatchedTable};
 
 /// A row that a poll delivered.
@@ -28,6 +29,8 @@ pub struct PolledRow {
     pub row_version: String,
     /// Root keys that stand in the row itself.
     pub direct: Vec<Key>,
+    /// Texts in the row itself that may be root keys, see [`Source::resolve_named`].
+    pub named: Vec<Key>,
 }
 
 /// The last row of a page, after which the next begins.
@@ -120,12 +123,27 @@ impl Source {
         limit: usize,
         record: &mut dyn FnMut(Key) -> Result<()>,
     ) -> Result<Option<Key>> {
+        self.begin()?;
+        let last = self.fan_out_in_snapshot(table, path, rows, after, limit, record)?;
+        self.commit()?;
+        Ok(last)
+    }
+
+    /// The same within a transaction that is open.
+    fn fan_out_in_snapshot(
+        &mut self,
+        table: &WatchedTable,
+        path: usize,
+        rows: &[Key],
+        after: Option<&Key>,
+        limit: usize,
+        record: &mut dyn FnMut(Key) -> Result<()>,
+    ) -> Result<Option<Key>> {
         let Some(Path::Joined { joins, key, select }) = table.paths.get(path) else { return Ok(None) };
         let plan = std::sync::Arc::clone(&self.plan);
         let key_types = plan.root.key_types();
         let mut parameters = Parameters::default();
-        let mut arrays = Vec::new();
-        let mut names = Vec::new();
+        let mut types = Vec::new();
         let mut matches = Vec::new();
         let mut texts: Vec<Vec<String>> = vec![Vec::with_capacity(rows.len()); table.key.len()];
         for row in rows {
@@ -135,8 +153,7 @@ impl Source {
         }
         for (place, (column, texts)) in table.key.iter().zip(texts).enumerate() {
             let number = place + 1;
-            arrays.push(format!("${number}::text[]::{}[]", column.type_name));
-            names.push(format!("r{number}"));
+            types.push(column.type_name.as_str());
             matches.push(format!("{} = r.r{number}", column.expression));
             parameters.texts(texts);
         }
@@ -163,14 +180,13 @@ impl Source {
         let statement = format!(
             "select {} from (
                select distinct {}
-                 from unnest({}) as r({})
+                 from {}
                  join {} as t0 on {}{joins}
                 where {}
              ) as s {later} order by {} limit {limit}",
             selected.join(", "),
             outputs.join(", "),
-            arrays.join(", "),
-            names.join(", "),
+            rows_of_texts(&types, "r", "r", false),
             table.table,
             matches.join(" and "),
             not_null.join(" and "),
@@ -185,7 +201,6 @@ impl Source {
         let what = format!("the documents that changed rows of {} reach", table.name);
         let mut key_count = 0;
         let mut last = None;
-        self.begin()?;
         stream(&mut self.client, &statement, parameters, &formats, &what, &mut |row| {
             if let Some(key) = row_key(row, &columns) {
                 key_count += 1;
@@ -194,38 +209,74 @@ impl Source {
             }
             Ok(true)
         })?;
-        self.commit()?;
         Ok(if key_count == limit { last } else { None })
     }
 
-    /// Reads the keys of rows written by transactions no older than `xid`: the sweep after a transaction ended whose
-    /// start was never known.
+    /// Hands every root key that rows written by transactions no older than `xid` reach to `record`: the sweep after a
+    /// transaction ended whose start was never known.
+    ///
+    /// One scan, whose rows are fetched `page_size` at a time by a cursor of the server: no more of them are in memory.
+    /// Returns how many rows were found.
     pub fn sweep(
         &mut self,
         table: &WatchedTable,
         xid: &str,
-        record: &mut dyn FnMut(PolledRow) -> Result<()>,
-    ) -> Result<()> {
+        page_size: usize,
+        record: &mut dyn FnMut(Key) -> Result<()>,
+    ) -> Result<u64> {
         if !table.has_xmin {
-            return Ok(());
+            return Ok(0);
         }
         let columns = table.poll_columns();
-        let statement = format!(
-            "select {}, {}, t0.xmin::text from {} as t0 where age(t0.xmin) <= age($1::text::xid)",
+        let what = format!("recently written rows of {}", table.name);
+        let declaration = format!(
+            "declare pgsluice_sweep no scroll cursor for
+             select {}, {}, t0.xmin::text from {} as t0 where age(t0.xmin) <= age({}::xid)",
             columns.select.sql(),
             table.cursor,
-            table.table
+            table.table,
+            literal(xid)
         );
-        let mut parameters = Parameters::default();
-        parameters.text(Some(xid.to_owned()));
-        let what = format!("recently written rows of {}", table.name);
-        let kind = table.cursor_kind;
+        let fetch = format!("fetch forward {page_size} from pgsluice_sweep");
         self.begin()?;
-        stream(&mut self.client, &statement, parameters, columns.select.formats(), &what, &mut |row| {
-            record(polled_row(row, &columns, kind))?;
-            Ok(true)
-        })?;
-        self.commit()
+        self.client
+            .batch_execute(&declaration)
+            .map_err(|error| classify(&error, format!("cannot read {what}")))?;
+        let mut row_count = 0;
+        // Texts that may be no keys are judged after the scan: one that cannot be cast would end its transaction.
+        let mut to_resolve = Vec::new();
+        loop {
+            let mut keys = Vec::new();
+            let formats = columns.select.formats();
+            let mut direct = Vec::new();
+            stream(&mut self.client, &fetch, Parameters::default(), formats, &what, &mut |row| {
+                let mut row = polled_row(row, &columns, table.cursor_kind);
+                keys.push(row.key.clone());
+                direct.append(&mut row.direct);
+                if !row.named.is_empty() {
+                    to_resolve.push(row);
+                }
+                Ok(true)
+            })?;
+            if keys.is_empty() {
+                break;
+            }
+            row_count += keys.len() as u64;
+            for key in direct {
+                record(key)?;
+            }
+            for path in 0..table.paths.len() {
+                self.fan_out_in_snapshot(table, path, &keys, None, usize::MAX >> 1, record)?;
+            }
+        }
+        self.commit()?;
+        for rows in to_resolve.chunks_mut(page_size) {
+            self.resolve_named(rows)?;
+            for key in rows.iter_mut().flat_map(|row| row.direct.drain(..)) {
+                record(key)?;
+            }
+        }
+        Ok(row_count)
     }
 }
 
@@ -233,7 +284,7 @@ impl Source {
 ///
 /// Where clocks go back an hour in autumn, local times repeat: an instant within three hours before such a change is
 /// moved to the smallest local time that any later instant can have.
-fn lower_bound(kind: CursorKind, parameter: &str, timezone: &str) -> String {
+pub(super) fn lower_bound(kind: CursorKind, parameter: &str, timezone: &str) -> String {
     let zone = literal(timezone);
     let instant = format!("{parameter}::text::timestamptz");
     let local = format!(
@@ -269,6 +320,7 @@ fn polled_row(row: &Row, columns: &PollColumns, kind: CursorKind) -> PolledRow {
             .map_or_else(|| cursor_text.clone(), |xmin| String::from_utf8_lossy(xmin).into_owned()),
         cursor_text,
         direct: columns.direct.iter().filter_map(|columns| row_key(row, columns)).collect(),
+        named: columns.named.iter().filter_map(|columns| row_key(row, columns)).collect(),
     }
 }
 

@@ -5,7 +5,7 @@ use crate::checkpoint::ServerTime;
 use crate::key::Key;
 use crate::postgres::plan::RootPlan;
 use crate::postgres::select::CursorKind;
-use crate::postgres::sql::{Parameters, row_of};
+use crate::postgres::sql::{Parameters, literal, row_of, rows_of_texts};
 
 /// The root key's columns as they are ordered by.
 pub(super) fn key_order(root: &RootPlan) -> String {
@@ -26,24 +26,27 @@ pub(super) fn match_keys(
             column.push(text);
         }
     }
-    let casts: Vec<String> = key_types
-        .iter()
-        .enumerate()
-        .map(|(place, type_name)| format!("${}::text[]::{type_name}[]", place + 1))
-        .collect();
     for column in columns {
         parameters.texts(column);
     }
-    if let [cast] = casts.as_slice() {
-        return (table, vec![format!("{} = any({cast})", root.key_row())]);
+    if let [type_name] = key_types.as_slice() {
+        // There is no array of arrays.
+        let keys = if type_name.ends_with("[]") {
+            format!("select x.k::{type_name} from unnest($1::text[]) as x(k)")
+        } else {
+            format!("$1::text[]::{type_name}[]")
+        };
+        return (table, vec![format!("{} = any({keys})", root.key_row())]);
     }
-    let names: Vec<String> = (1..=casts.len()).map(|place| format!("k{place}")).collect();
-    let pairs: Vec<String> =
-        root.key.iter().zip(&names).map(|(key, name)| format!("{} = k.{name}", key.quoted)).collect();
+    let pairs: Vec<String> = root
+        .key
+        .iter()
+        .enumerate()
+        .map(|(place, key)| format!("{} = k.pgsluice_k{}", key.quoted, place + 1))
+        .collect();
     let from = format!(
-        "unnest({}) as k({}) join {table} on {}",
-        casts.join(", "),
-        names.join(", "),
+        "{} join {table} on {}",
+        rows_of_texts(&key_types, "k", "pgsluice_k", false),
         pairs.join(" and ")
     );
     (from, Vec::new())
@@ -82,7 +85,7 @@ pub(super) fn initial_condition(cursor: &str, kind: CursorKind, initial: i64, ti
     match kind {
         CursorKind::Timestamptz => format!("{cursor} >= {instant}"),
         CursorKind::Timestamp | CursorKind::Date => {
-            format!("{cursor} >= ({instant} at time zone {})", crate::postgres::sql::literal(timezone))
+            format!("{cursor} >= ({instant} at time zone {})", literal(timezone))
         }
     }
 }

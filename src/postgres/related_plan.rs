@@ -8,11 +8,11 @@ use crate::cell::CellFormat;
 use crate::definition::{Definition, JoinColumn, Relation};
 use crate::plan::PlannedColumn;
 use crate::postgres::catalog::{Catalog, Table};
-use crate::postgres::plan::{CHILD, KeyColumn, LINK, NearerColumn, RelationPlan};
+use crate::postgres::plan::{KeyColumn, NearerColumn, RelationPlan};
 use crate::postgres::select::{
     GROUP_NUMBER, SelectList, are_equal_by_bytes, for_key, for_key_expression, rows_read_by,
 };
-use crate::postgres::sql::{name, table};
+use crate::postgres::sql::{LINK, ROW, name, table};
 
 /// How a relation is read whose rows may be kept.
 #[derive(Debug)]
@@ -75,15 +75,15 @@ pub(super) fn kept_relation(
     let mut key = Vec::new();
     for join in &relation.on {
         let column = related.column(&join.column)?;
-        select.add(for_key(CHILD, column));
-        key.push((format!("{CHILD}.{}", name(&column.name)), column.type_name.clone()));
+        select.add(for_key(ROW, column));
+        key.push((format!("{ROW}.{}", name(&column.name)), column.type_name.clone()));
     }
     let mut origins = Vec::new();
     for (expression, format) in planned.select.columns() {
         let rows = rows_read_by(expression);
         origins.push(if expression == GROUP_NUMBER {
             CellOrigin::Group
-        } else if rows == [CHILD] {
+        } else if rows == [ROW] {
             CellOrigin::Related(select.add((expression.to_owned(), format)).position)
         } else if rows == [LINK] {
             CellOrigin::Link(link_select.add((expression.to_owned(), format)).position)
@@ -104,7 +104,7 @@ pub(super) fn kept_relation(
     Some(KeptRelation {
         link,
         link_key,
-        from: format!("{} as {CHILD}", table(&relation.table)),
+        from: format!("{} as {ROW}", table(&relation.table)),
         key,
         select,
         origins,
@@ -143,7 +143,8 @@ fn link_plan(
         below: planned.below,
         nearer: planned.nearer.iter().map(NearerColumn::clone).collect(),
         select,
-        from: format!("{link_table} as {LINK}"),
+        first_table: format!("{link_table} as {LINK}"),
+        joins: String::new(),
         first_columns: planned.first_columns.clone(),
         is_by_root_key: planned.is_by_root_key,
         range_select,

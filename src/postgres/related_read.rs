@@ -8,6 +8,7 @@
 use std::time::{Duration, Instant};
 
 use crate::batch::{Version, Work};
+use crate::cell::CellFormat;
 use crate::error::{Error, Result};
 use crate::plan::PlannedColumn;
 use crate::postgres::Source;
@@ -15,8 +16,9 @@ use crate::postgres::groups::{Groups, NumberByKey, cells, push_framed};
 use crate::postgres::plan::RelationPlan;
 use crate::postgres::related_cache::{Place, RelatedCache};
 use crate::postgres::related_plan::{CellOrigin, KeptRelation};
+use crate::postgres::select::GROUP_NUMBER;
 use crate::postgres::source::{raw_cell, stream};
-use crate::postgres::sql::Parameters;
+use crate::postgres::sql::{Parameters, rows_of_texts};
 use crate::postgres::watched::WatchedTable;
 use crate::rows::Rows;
 
@@ -220,22 +222,19 @@ impl Source {
             return Ok(Some((fetched, row_of_missing)));
         }
         let mut parameters = Parameters::default();
-        let mut casts = Vec::new();
-        let mut names = Vec::new();
+        let mut types = Vec::new();
         let mut pairs = Vec::new();
         for (place, ((column, type_name), texts)) in plan.key.iter().zip(texts).enumerate() {
             parameters.texts(texts);
-            casts.push(format!("${}::text[]::{type_name}[]", place + 1));
-            names.push(format!("k{}", place + 1));
-            pairs.push(format!("{column} = p.k{}", place + 1));
+            types.push(type_name.as_str());
+            pairs.push(format!("{column} = p.pgsluice_k{}", place + 1));
         }
         let mut select = plan.select.clone();
-        let number = select.add(("p.n".to_owned(), crate::cell::CellFormat::Int8)).position;
+        let number = select.add((GROUP_NUMBER.to_owned(), CellFormat::Int8)).position;
         let statement = format!(
-            "select {} from unnest({}) with ordinality as p({}, n) join {} on {}",
+            "select {} from {} join {} on {}",
             select.sql(),
-            casts.join(", "),
-            names.join(", "),
+            rows_of_texts(&types, "p", "pgsluice_k", true),
             plan.from,
             pairs.join(" and "),
         );

@@ -14,8 +14,9 @@ use crate::postgres::connect::{begin_snapshot_sql, classify, connect};
 use crate::postgres::plan::{SourcePlan, plan};
 use crate::postgres::related_read::KeptRows;
 use crate::postgres::select::is_readable;
-use crate::postgres::sql::{Parameters, literal};
-use crate::postgres::{SourceIdentity, catalog};
+use crate::postgres::sql::{Parameters, literal, table};
+use crate::postgres::written::{WrittenForms, try_conditions};
+use crate::postgres::{SourceIdentity, catalog, indexes};
 use crate::settings::SourceSettings;
 
 /// Limits on what is read at a time.
@@ -46,6 +47,8 @@ pub struct Source {
     /// The zone of cursor columns that have none.
     pub(super) timezone: String,
     begin_snapshot: String,
+    /// How many rows a batch should ask for; see [`Source::row_limit`].
+    pub(super) row_limit: usize,
     /// Rows of related tables, while a full load is under way.
     pub(super) kept: Option<KeptRows>,
 }
@@ -68,14 +71,24 @@ impl Source {
         if catalog.is_empty() {
             must_have_tables(&mut client)?;
         }
-        let plan = Arc::new(plan(definition, &catalog)?);
         let begin_snapshot = begin_snapshot_sql(limits.statement_timeout);
-        let mut source = Self { client, plan, limits, identity, timezone, begin_snapshot, kept: None };
+        let written = WrittenForms::read(&mut client, &begin_snapshot, definition, &catalog)?;
+        let plan = Arc::new(plan(definition, &catalog, &written)?);
+        let mut source = Self {
+            client,
+            plan,
+            limits,
+            identity,
+            timezone,
+            begin_snapshot,
+            row_limit: limits.chunk_size,
+            kept: None,
+        };
         source.try_written_sql(definition)?;
         Ok(source)
     }
 
-    /// Lets the server judge what the definition says in its words: the root's condition and the time zone. In a
+    /// Lets the server judge what the definition says in its words: conditions and the time zone. In a
     /// statement of ours, its message would not say whose mistake it is.
     fn try_written_sql(&mut self, definition: &Definition) -> Result<()> {
         let mut attempts = Vec::new();
@@ -83,7 +96,14 @@ impl Source {
             // The line break ends a comment at the end of the condition.
             let statement =
                 format!("select 1 from {} as t where ({condition}\n) limit 0", self.plan.root.table);
-            attempts.push((statement, "root.where", "write a condition as it stands behind `where` in SQL"));
+            attempts.push((statement, "root.where", CONDITION_CURE));
+        }
+        for tombstone in &definition.tombstones {
+            if let Some(condition) = &tombstone.condition {
+                let table = table(&tombstone.table);
+                let statement = format!("select 1 from {table} as t where ({condition}\n) limit 0");
+                attempts.push((statement, "tombstone.where", CONDITION_CURE));
+            }
         }
         if let Some(timezone) = &definition.timezone {
             let statement = format!("select now() at time zone {}", literal(timezone));
@@ -96,17 +116,37 @@ impl Source {
         for (statement, place, cure) in attempts {
             self.begin()?;
             self.client.query_typed(&statement, &[]).map_err(|error| {
-                let error = classify(&error, format!("{place} of the definition is wrong"));
-                if error.is_retryable() { error } else { error.hint(cure) }
+                let passing = classify(&error, format!("cannot try {place} of the definition"));
+                if passing.is_retryable() {
+                    return passing;
+                }
+                classify(&error, format!("{place} of the definition is wrong")).hint(cure)
             })?;
             self.commit()?;
         }
-        Ok(())
+        let plan = Arc::clone(&self.plan);
+        try_conditions(&mut self.client, &self.begin_snapshot, definition, &plan.conditions)
     }
 
     /// What the statements and documents are made by.
     pub fn plan(&self) -> &Arc<SourcePlan> {
         &self.plan
+    }
+
+    /// The most rows that a batch should have: `CHUNK_SIZE`, or fewer while rows are so large that batches are cut.
+    ///
+    /// The server sends every row that it was asked for, also those behind the cut.
+    pub fn row_limit(&self) -> usize {
+        self.row_limit
+    }
+
+    /// Learns from a batch that was cut after so many rows, or from one that was not.
+    pub(super) fn learn_row_limit(&mut self, cut_after: Option<usize>) {
+        self.row_limit = match cut_after {
+            Some(row_count) => row_count.saturating_add(row_count / 4).saturating_add(1),
+            None => self.row_limit.saturating_mul(2),
+        }
+        .clamp(1, self.limits.chunk_size.max(1));
     }
 
     /// Which database this is.
@@ -180,6 +220,8 @@ impl Source {
     }
 }
 
+const CONDITION_CURE: &str = "write a condition as it stands behind `where` in SQL";
+
 /// Refuses, for now, a database without any table: one that was just made and is about to be filled.
 ///
 /// Where there are tables and none is the definition's, the definition is wrong, or the database is the wrong one.
@@ -219,6 +261,9 @@ pub(super) fn stream(
     let values: Vec<(Box<dyn ToSql + Sync>, _)> = parameters.into_values();
     let failed = |error: postgres::Error| classify(&error, format!("cannot read {what}"));
     log::trace!("{statement}");
+    if !indexes::explain(client, what, statement, &values)? {
+        return Ok(());
+    }
     let mut rows = client.query_typed_raw(statement, values).map_err(failed)?;
     let mut is_checked = false;
     while let Some(row) = rows.next().map_err(failed)? {

@@ -8,6 +8,12 @@ use postgres_protocol::escape::{escape_identifier, escape_literal};
 
 use crate::definition::TableName;
 
+/// The alias of the table whose row is at hand: the root's, or a relation's own.
+pub(super) const ROW: &str = "t";
+
+/// The alias of the link table that led to the row at hand.
+pub(super) const LINK: &str = "through";
+
 /// A column's or alias's name, quoted.
 pub(super) fn name(identifier: &str) -> String {
     escape_identifier(identifier)
@@ -54,9 +60,73 @@ pub(super) fn row_of(expressions: &[String]) -> String {
     }
 }
 
+/// Types whose arrays `unnest` takes apart into one column: it would make several of a composite, and an array is no
+/// element of another.
+const PLAIN_TYPES: [&str; 14] = [
+    "smallint",
+    "integer",
+    "bigint",
+    "uuid",
+    "text",
+    "character varying",
+    "bpchar",
+    "numeric",
+    "date",
+    "timestamp without time zone",
+    "timestamp with time zone",
+    "boolean",
+    "bytea",
+    "oid",
+];
+
+/// The texts in the parameters `$1`, `$2` …, cast to these types, as rows that stand behind `from`.
+///
+/// Its columns are `prefix` and their place from 1 on, then, if it is numbered, `pgsluice_n`, which counts the rows.
+pub(super) fn rows_of_texts(types: &[&str], alias: &str, prefix: &str, is_numbered: bool) -> String {
+    let mut columns: Vec<String> = (1..=types.len()).map(|place| format!("{prefix}{place}")).collect();
+    let ordinality = if is_numbered { " with ordinality" } else { "" };
+    let is_plain = types.iter().all(|type_name| PLAIN_TYPES.contains(type_name));
+    let number = is_numbered.then(|| "pgsluice_n".to_owned());
+    if is_plain {
+        let casts: Vec<String> = types
+            .iter()
+            .enumerate()
+            .map(|(place, type_name)| format!("${}::text[]::{type_name}[]", place + 1))
+            .collect();
+        columns.extend(number);
+        return format!("unnest({}){ordinality} as {alias}({})", casts.join(", "), columns.join(", "));
+    }
+    let texts: Vec<String> = (1..=types.len()).map(|place| format!("${place}::text[]")).collect();
+    let mut outputs: Vec<String> = columns
+        .iter()
+        .zip(types)
+        .map(|(column, type_name)| format!("x.{column}::{type_name} as {column}"))
+        .collect();
+    columns.extend(number.clone());
+    outputs.extend(number.map(|number| format!("x.{number}")));
+    format!(
+        "(select {} from unnest({}){ordinality} as x({})) as {alias}",
+        outputs.join(", "),
+        texts.join(", "),
+        columns.join(", ")
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_type_that_unnest_cannot_take_apart_is_cast_row_by_row() {
+        assert_eq!(
+            rows_of_texts(&["uuid", "integer"], "p", "k", true),
+            "unnest($1::text[]::uuid[], $2::text[]::integer[]) with ordinality as p(k1, k2, pgsluice_n)"
+        );
+        assert_eq!(
+            rows_of_texts(&["pair", "integer[]"], "r", "r", false),
+            "(select x.r1::pair as r1, x.r2::integer[] as r2 from unnest($1::text[], $2::text[]) as x(r1, r2)) as r"
+        );
+    }
 
     #[test]
     fn names_and_literals_cannot_break_out() {

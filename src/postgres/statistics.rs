@@ -6,6 +6,7 @@ use crate::definition::Definition;
 use crate::error::Result;
 use crate::postgres::Source;
 use crate::postgres::connect::classify;
+use crate::postgres::shape::SHAPE;
 
 /// What was counted of a table with all its partitions; of a view, of the tables it reads.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +23,8 @@ pub struct TableStatistics {
     pub deleted: String,
     /// Rows inserted and updated.
     pub changed: String,
+    /// What its columns that documents are made of are like: another type is another value in every row.
+    pub columns: String,
 }
 
 impl Source {
@@ -32,7 +35,8 @@ impl Source {
             let rows = self
                 .client
                 .query_typed(
-                    "with recursive parts (oid) as (
+                    &format!(
+                        "with recursive parts (oid) as (
                        select c.oid
                          from pg_catalog.pg_class c
                          join pg_catalog.pg_namespace n on n.oid = c.relnamespace
@@ -57,9 +61,20 @@ impl Source {
                      select coalesce(sum(pg_stat_get_tuples_deleted(oid)), 0)::text || '/' || count(*) || '/'
                               || coalesce(sum(pg_relation_filenode(oid)::bigint), 0)::text,
                             coalesce(sum(pg_stat_get_tuples_inserted(oid)), 0)::text || '/'
-                              || coalesce(sum(pg_stat_get_tuples_updated(oid)), 0)::text
-                       from parts",
-                    &[(&table.schema, Type::TEXT), (&table.name, Type::TEXT)],
+                              || coalesce(sum(pg_stat_get_tuples_updated(oid)), 0)::text,
+                            (select coalesce(string_agg(a.attname || ' ' || {SHAPE}, ', ' order by a.attname), '')
+                               from pg_catalog.pg_attribute a
+                               join pg_catalog.pg_class c on c.oid = a.attrelid
+                               join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+                              where n.nspname = $1 and c.relname = $2 and not a.attisdropped
+                                and a.attname = any ($3))
+                       from parts"
+                    ),
+                    &[
+                        (&table.schema, Type::TEXT),
+                        (&table.name, Type::TEXT),
+                        (&self.plan.shape.columns_of(&table), Type::TEXT_ARRAY),
+                    ],
                 )
                 .map_err(|error| classify(&error, format!("cannot read the statistics of {table}")))?;
             let Some(row) = rows.first() else { continue };
@@ -72,6 +87,7 @@ impl Source {
                 }),
                 has_cursor: self.plan.watched.iter().any(|watched| watched.name == table),
                 name,
+                columns: row.get(2),
                 deleted: row.get(0),
                 changed: row.get(1),
             });

@@ -14,6 +14,7 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
+use crate::client_certificate::ClientCertificate;
 use crate::error::{Error, Result};
 use crate::settings::{SourceSettings, SslMode};
 
@@ -30,12 +31,19 @@ pub(super) fn connector(settings: &SourceSettings) -> Result<MakeRustlsConnect> 
         chain: chain_verifier(settings, scope, &provider)?,
         provider: Arc::clone(&provider),
     };
-    let config = ClientConfig::builder_with_provider(provider)
+    let failed = |error| Error::wrong("cannot set up TLS to PostgreSQL").because(error);
+    let builder = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
-        .map_err(|error| Error::wrong("cannot set up TLS to PostgreSQL").because(error))?
+        .map_err(failed)?
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(verifier))
-        .with_no_client_auth();
+        .with_custom_certificate_verifier(Arc::new(verifier));
+    let config = match &settings.client_certificate {
+        None => builder.with_no_client_auth(),
+        Some(files) => {
+            let ClientCertificate { chain, key } = ClientCertificate::read(files)?;
+            builder.with_client_auth_cert(chain, key).map_err(failed)?
+        }
+    };
     Ok(MakeRustlsConnect::new(config))
 }
 

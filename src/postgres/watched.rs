@@ -6,6 +6,7 @@ use crate::postgres::catalog::{Column, Table};
 use crate::postgres::plan::{KeyColumn, Planner};
 use crate::postgres::select::{CursorKind, SelectList, cursor_kind, for_key, for_key_expression};
 use crate::postgres::sql::{name, table};
+use crate::postgres::tombstones;
 
 /// A table whose change can make a document stale.
 #[derive(Debug)]
@@ -28,6 +29,8 @@ pub struct WatchedTable {
     pub is_partitioned: bool,
     /// How root keys are reached.
     pub paths: Vec<Path>,
+    /// Whether it is there for the root keys that it names alone.
+    pub is_tombstone: bool,
 }
 
 /// One part of a row's identity.
@@ -49,6 +52,8 @@ pub(super) type RowKeySelect = (String, crate::cell::CellFormat);
 pub enum Path {
     /// The row itself holds the root's key: select these.
     Direct(Vec<RowKeySelect>),
+    /// The row itself names the root's key in columns of other types than the key's: their text, which may be no key.
+    Named(Vec<RowKeySelect>),
     /// By joins from the row, alias `t0`.
     Joined {
         /// The joins behind `t0`.
@@ -69,6 +74,8 @@ pub struct PollColumns {
     pub key: Vec<PlannedColumn>,
     /// The root's key for each direct path.
     pub direct: Vec<Vec<PlannedColumn>>,
+    /// What may be the root's key for each path by name.
+    pub named: Vec<Vec<PlannedColumn>>,
 }
 
 impl WatchedTable {
@@ -76,13 +83,16 @@ impl WatchedTable {
     pub fn poll_columns(&self) -> PollColumns {
         let mut select = SelectList::default();
         let key = self.key.iter().map(|column| select.add(column.column.clone())).collect();
-        let mut direct = Vec::new();
+        let (mut direct, mut named) = (Vec::new(), Vec::new());
         for path in &self.paths {
-            if let Path::Direct(columns) = path {
-                direct.push(columns.iter().map(|column| select.add(column.clone())).collect());
-            }
+            let (columns, of_kind) = match path {
+                Path::Direct(columns) => (columns, &mut direct),
+                Path::Named(columns) => (columns, &mut named),
+                Path::Joined { .. } => continue,
+            };
+            of_kind.push(columns.iter().map(|column| select.add(column.clone())).collect());
         }
-        PollColumns { select, key, direct }
+        PollColumns { select, key, direct, named }
     }
 }
 
@@ -113,6 +123,16 @@ pub(super) fn watched_tables(planner: &mut Planner<'_>, root_key: &[KeyColumn]) 
             add(planner, &mut watched, &through.table, &through.key, through.cursor.as_deref(), &place, path);
         }
     }
+    for tombstone in &definition.tombstones {
+        if let Some(path) = tombstones::path(planner, tombstone, root_key) {
+            let (table, key) = (&tombstone.table, &tombstone.key);
+            let known_count = watched.len();
+            add(planner, &mut watched, table, key, Some(&tombstone.cursor), "tombstone", path);
+            if let Some(added) = watched.get_mut(known_count) {
+                added.is_tombstone = true;
+            }
+        }
+    }
     watched
 }
 
@@ -141,8 +161,15 @@ fn add(
     };
     let cursor_column = cursor.to_owned();
     let cursor = format!("t0.{}", name(cursor));
-    if let Some(known) = watched.iter_mut().find(|known| known.name == *table_name && known.cursor == cursor)
-    {
+    if let Some(known) = watched.iter_mut().find(|known| known.name == *table_name) {
+        // It has one checkpoint.
+        if known.cursor != cursor {
+            planner.problems.push(format!(
+                "{place}.cursor: {table_name} is polled by {} already and cannot be by {cursor_column} too",
+                known.cursor_column
+            ));
+            return;
+        }
         if !known.paths.contains(&path) {
             known.paths.push(path);
         }
@@ -179,6 +206,7 @@ fn add(
         has_xmin,
         is_partitioned,
         paths: vec![path],
+        is_tombstone: false,
     });
 }
 

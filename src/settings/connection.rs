@@ -46,6 +46,8 @@ pub(super) fn build(mut parameters: BTreeMap<String, Given>, problems: &mut Prob
         .keepalives_retries(KEEPALIVES_RETRIES);
     add_hosts(&mut parameters, &mut config, problems);
     let (ssl_mode, ssl_root_cert) = tls(&mut parameters, problems);
+    let written = ["sslcert", "sslkey"].map(|name| parameters.remove(name).map(|given| given.value));
+    let client_certificate = problems.client_certificate(["PG_DSN__SSLCERT", "PG_DSN__SSLKEY"], written);
     config.ssl_mode(match ssl_mode {
         SslMode::Disable => ConfigSslMode::Disable,
         SslMode::Prefer => ConfigSslMode::Prefer,
@@ -110,7 +112,7 @@ pub(super) fn build(mut parameters: BTreeMap<String, Given>, problems: &mut Prob
             problems.say(format!("PG_DSN has a wrong {name}, {right}"));
         }
     }
-    SourceSettings { config, ssl_mode, ssl_root_cert }
+    SourceSettings { config, ssl_mode, ssl_root_cert, client_certificate }
 }
 
 fn whole(value: &str, at_least: u64) -> Result<u64, String> {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use url::{Host, Url};
 
+use crate::client_certificate::ClientCertificateFiles;
 use crate::settings::dsn::percent_decoded;
 use crate::settings::secret::Secret;
 use crate::settings::value::{Problems, given, seconds};
@@ -30,6 +31,8 @@ pub enum Credentials {
     },
     /// By an API key in its encoded form.
     ApiKey(Secret),
+    /// By a bearer token: of a service account, of an identity provider, a JWT.
+    Bearer(Secret),
 }
 
 /// How the index server is reached.
@@ -41,6 +44,8 @@ pub struct ElasticSettings {
     pub credentials: Credentials,
     /// The file of certificates that the server's own is verified by; the system's if none.
     pub ca: Option<PathBuf>,
+    /// A certificate of ours to be shown in the TLS handshake.
+    pub client_certificate: Option<ClientCertificateFiles>,
     /// How long one request may take.
     pub request_timeout: Duration,
 }
@@ -55,13 +60,31 @@ pub(super) struct RawElastic {
     password_file: Option<String>,
     api_key: Option<String>,
     api_key_file: Option<String>,
+    bearer_token: Option<String>,
+    bearer_token_file: Option<String>,
     ca: Option<String>,
+    client_cert: Option<String>,
+    client_key: Option<String>,
     timeout: Option<String>,
 }
 
 /// Checks what was written.
 pub(super) fn check(raw: RawElastic, problems: &mut Problems, notices: &mut Vec<String>) -> ElasticSettings {
-    let RawElastic { url, index: _, user, password, password_file, api_key, api_key_file, ca, timeout } = raw;
+    let RawElastic {
+        url,
+        index: _,
+        user,
+        password,
+        password_file,
+        api_key,
+        api_key_file,
+        bearer_token,
+        bearer_token_file,
+        ca,
+        client_cert,
+        client_key,
+        timeout,
+    } = raw;
     let (nodes, url_user) = match given(url) {
         Some(url) => nodes(&url, problems),
         None => {
@@ -74,22 +97,36 @@ pub(super) fn check(raw: RawElastic, problems: &mut Problems, notices: &mut Vec<
     let password = problems.secret("ELASTIC_PASSWORD", password, password_file);
     let has_api_key = given(api_key.clone()).or(given(api_key_file.clone())).is_some();
     let api_key = problems.secret("ELASTIC_API_KEY", api_key, api_key_file);
+    let has_token = given(bearer_token.clone()).or(given(bearer_token_file.clone())).is_some();
+    let token = problems.secret("ELASTIC_BEARER_TOKEN", bearer_token, bearer_token_file);
     if url_user.is_some() && (user.is_some() || has_password) {
         problems.say("both ELASTIC_URL and ELASTIC_USER or ELASTIC_PASSWORD give a user, keep one");
     }
     if has_api_key && (url_user.is_some() || user.is_some() || has_password) {
         problems.say("both ELASTIC_API_KEY and a user or password are set, keep one");
     }
+    if has_token && (has_api_key || url_user.is_some() || user.is_some() || has_password) {
+        problems.say("both ELASTIC_BEARER_TOKEN and an API key, a user or a password are set, keep one");
+    }
     match (&user, has_password) {
         (Some(_), false) => problems.say("ELASTIC_USER is set without ELASTIC_PASSWORD"),
         (None, true) => problems.say("ELASTIC_PASSWORD is set without ELASTIC_USER"),
         _ => {}
     }
-    let credentials = match (api_key, user.zip(password).or(url_user)) {
-        (Some(key), _) => Credentials::ApiKey(key),
-        (None, Some((user, password))) => Credentials::Basic { user, password },
-        (None, None) => Credentials::None,
+    let credentials = match (api_key, token, user.zip(password).or(url_user)) {
+        (Some(key), ..) => Credentials::ApiKey(key),
+        (None, Some(token), _) => Credentials::Bearer(token),
+        (None, None, Some((user, password))) => Credentials::Basic { user, password },
+        (None, None, None) => Credentials::None,
     };
+    let client_certificate =
+        problems.client_certificate(["ELASTIC_CLIENT_CERT", "ELASTIC_CLIENT_KEY"], [client_cert, client_key]);
+    if client_certificate.is_some()
+        && !nodes.is_empty()
+        && !nodes.iter().any(|node| node.starts_with("https:"))
+    {
+        problems.say("ELASTIC_CLIENT_CERT is set, and no node of ELASTIC_URL is written https://, where alone it is shown");
+    }
     if !matches!(credentials, Credentials::None)
         && let Some(node) = nodes.iter().find(|node| is_open_and_remote(node))
     {
@@ -99,6 +136,7 @@ pub(super) fn check(raw: RawElastic, problems: &mut Problems, notices: &mut Vec<
         nodes,
         credentials,
         ca: problems.file("ELASTIC_CA", ca),
+        client_certificate,
         request_timeout: problems.take(
             "ELASTIC_TIMEOUT",
             timeout,
@@ -243,6 +281,26 @@ mod tests {
             (
                 &[with_user, ("ELASTIC_USER", "u"), ("ELASTIC_PASSWORD", "p")],
                 "both ELASTIC_URL and ELASTIC_USER or ELASTIC_PASSWORD give a user, keep one",
+            ),
+            (
+                &[with_user, ("ELASTIC_BEARER_TOKEN", "t")],
+                "both ELASTIC_BEARER_TOKEN and an API key, a user or a password are set, keep one",
+            ),
+            (
+                &[url, ("ELASTIC_API_KEY", "k"), ("ELASTIC_BEARER_TOKEN", "t")],
+                "both ELASTIC_BEARER_TOKEN and an API key, a user or a password are set, keep one",
+            ),
+            (
+                &[url, ("ELASTIC_CLIENT_KEY", "/dev/null")],
+                "ELASTIC_CLIENT_KEY is set without ELASTIC_CLIENT_CERT",
+            ),
+            (
+                &[url, ("ELASTIC_CLIENT_CERT", "/dev/null")],
+                "ELASTIC_CLIENT_CERT is set, and no node of ELASTIC_URL is written https://, where alone it is shown",
+            ),
+            (
+                &[("ELASTIC_URL", "https://h"), ("ELASTIC_CLIENT_CERT", "/nowhere/me.pem")],
+                "ELASTIC_CLIENT_CERT is \"/nowhere/me.pem\", which cannot be read: No such file or directory (os error 2)",
             ),
             (
                 &[url, ("ELASTIC_API_KEY", "k"), ("ELASTIC_API_KEY_FILE", "/k")],

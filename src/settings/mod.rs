@@ -319,6 +319,26 @@ impl Settings {
     }
 }
 
+impl SourceSettings {
+    /// Reads only how the source is reached, for commands that need nothing else.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it, in one error.
+    pub fn load() -> Result<Self> {
+        let variables = environment::read(std::env::vars_os(), Path::new(".env"))?;
+        let known: Variables = table::known_names()
+            .filter_map(|name| variables.get(&name).map(|value| (name, value.clone())))
+            .collect();
+        let mut problems = Problems::default();
+        let source = source::check(read_raw(&known, "")?, read_raw(&known, "PG_DSN__")?, &mut problems);
+        if problems.0.is_empty() {
+            return Ok(source);
+        }
+        Err(Error::wrong(format!("the settings are wrong: {}", problems.0.join("; ")))
+            .hint(".env.example lists every setting with its default"))
+    }
+}
+
 /// Fills a raw struct from the variables with `prefix`, which its fields leave out.
 fn read_raw<T: serde::de::DeserializeOwned>(known: &Variables, prefix: &str) -> Result<T> {
     let pairs = known.iter().map(|(name, value)| (name.clone(), value.clone()));

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use postgres::Config;
 use serde::Deserialize;
 
+use crate::client_certificate::ClientCertificateFiles;
 use crate::settings::connection::{Given, build};
 use crate::settings::dsn;
 use crate::settings::value::{Problems, given};
@@ -35,6 +36,8 @@ pub struct SourceSettings {
     pub ssl_mode: SslMode,
     /// The file of certificates that the server's own is verified by; the system's if none.
     pub ssl_root_cert: Option<PathBuf>,
+    /// A certificate of ours to be shown in the TLS handshake.
+    pub client_certificate: Option<ClientCertificateFiles>,
 }
 
 /// What was written as a whole.
@@ -55,6 +58,8 @@ pub(super) struct RawParts {
     password_file: Option<String>,
     sslmode: Option<String>,
     sslrootcert: Option<String>,
+    sslcert: Option<String>,
+    sslkey: Option<String>,
 }
 
 /// The parameters that are taken from a connection string.
@@ -67,6 +72,8 @@ const KNOWN: &[&str] = &[
     "password",
     "sslmode",
     "sslrootcert",
+    "sslcert",
+    "sslkey",
     "application_name",
     "options",
     "connect_timeout",
@@ -91,8 +98,6 @@ const UNSUPPORTED: &[&str] = &[
     "requiressl",
     "sslnegotiation",
     "sslcompression",
-    "sslcert",
-    "sslkey",
     "sslkeylogfile",
     "sslpassword",
     "sslcertmode",
@@ -119,7 +124,8 @@ const UNSUPPORTED: &[&str] = &[
 /// Checks what was written.
 pub(super) fn check(whole: RawSource, parts: RawParts, problems: &mut Problems) -> SourceSettings {
     let RawSource { pg_dsn, pg_dsn_file } = whole;
-    let RawParts { host, port, dbname, user, password, password_file, sslmode, sslrootcert } = parts;
+    let RawParts { host, port, dbname, user, password, password_file, sslmode, sslrootcert, sslcert, sslkey } =
+        parts;
     let has_dsn = given(pg_dsn.clone()).or(given(pg_dsn_file.clone())).is_some();
     let dsn = problems.secret("PG_DSN", pg_dsn, pg_dsn_file);
     let mut is_dsn_right = !has_dsn || dsn.is_some();
@@ -153,6 +159,8 @@ pub(super) fn check(whole: RawSource, parts: RawParts, problems: &mut Problems) 
         ("password", "PG_DSN__PASSWORD", password.map(|password| password.expose().to_owned())),
         ("sslmode", "PG_DSN__SSLMODE", sslmode),
         ("sslrootcert", "PG_DSN__SSLROOTCERT", sslrootcert),
+        ("sslcert", "PG_DSN__SSLCERT", sslcert),
+        ("sslkey", "PG_DSN__SSLKEY", sslkey),
     ] {
         if let Some(value) = given(value) {
             parameters.insert(name.to_owned(), Given { value, part: Some(setting) });
@@ -278,8 +286,8 @@ mod tests {
                 "PG_DSN has the unknown parameter slmode, did you mean sslmode?",
             ),
             (
-                &[("PG_DSN", "postgres://h?sslkey=k")],
-                "PG_DSN has the parameter sslkey, which pgsluice does not support, leave it out",
+                &[("PG_DSN", "postgres://h?sslcrl=k")],
+                "PG_DSN has the parameter sslcrl, which pgsluice does not support, leave it out",
             ),
             (
                 &[("PG_DSN", "host=h password=a hunter2=x")],

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use chrono::DateTime;
 
+use crate::client_certificate::ClientCertificateFiles;
 use crate::settings::secret::Secret;
 
 /// Everything that is wrong with the settings, collected to be said at once.
@@ -79,6 +80,27 @@ impl Problems {
             self.wrong(name, &written, format!("which cannot be read: {error}"));
         }
         Some(PathBuf::from(written))
+    }
+}
+
+impl Problems {
+    /// Takes the files of a client certificate, named by two settings; without the second, the key is in the first's file.
+    pub(super) fn client_certificate(
+        &mut self,
+        settings: [&'static str; 2],
+        [certificate, key]: [Option<String>; 2],
+    ) -> Option<ClientCertificateFiles> {
+        let [certificate_setting, key_setting] = settings;
+        let certificate = self.file(certificate_setting, certificate);
+        let key = self.file(key_setting, key);
+        let Some(certificate) = certificate else {
+            if key.is_some() {
+                self.say(format!("{key_setting} is set without {certificate_setting}"));
+            }
+            return None;
+        };
+        let key = key.unwrap_or_else(|| certificate.clone());
+        Some(ClientCertificateFiles { certificate, key, settings })
     }
 }
 

@@ -34,7 +34,9 @@ impl Store {
     ///
     /// Before it the batch is in flight as a whole, after it none of it is. A key of the batch that is named nowhere
     /// goes back to stale: what was not accounted for is done again.
-    pub fn acknowledge(&self, number: BatchNumber, outcome: &Acknowledgement<'_>, now: i64) -> Result<()> {
+    ///
+    /// Returns how many older dead letters lost their document for these.
+    pub fn acknowledge(&self, number: BatchNumber, outcome: &Acknowledgement<'_>, now: i64) -> Result<u64> {
         self.write("acknowledge a batch", |transaction, memory| {
             let Some(batch) = memory.batches.get(&number).copied() else { return Err(not_in_flight(number)) };
             match batch.key_count {
@@ -50,7 +52,7 @@ impl Store {
             }
             batches::forget(transaction, memory, number)?;
             dead_letters::clear(transaction, memory, batch.generation, outcome.applied)?;
-            dead_letters::keep(
+            let dropped_count = dead_letters::keep(
                 transaction,
                 memory,
                 batch.generation,
@@ -63,7 +65,8 @@ impl Store {
             if !outcome.unknown.is_empty() {
                 stale_keys::delay(transaction, known, outcome.unknown, outcome.unknown_due_at)?;
             }
-            Ok(())
+            crate::faults::point("before_acknowledged");
+            Ok(dropped_count)
         })
     }
 }

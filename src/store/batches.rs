@@ -31,7 +31,7 @@ impl Store {
     /// Keys that are in flight already stay stale: they are taken when their batch is acknowledged.
     pub fn take(&self, generation: &str, limit: usize, now: i64) -> Result<Option<Batch>> {
         // Looking costs nothing; an idle pipeline should not keep others from writing.
-        if limit == 0 || !self.has_due(generation, now)? {
+        if limit == 0 || !self.has_work(generation, now)? {
             return Ok(None);
         }
         self.write("take a batch of stale keys", |transaction, memory| {

@@ -17,7 +17,7 @@ use crate::store::stale_keys::{self, Place};
 /// How many dead letters one transaction retries or drops, so that a running pipeline never waits long for the file.
 const PAGE: u32 = 1_000;
 
-const COLUMNS: &str = "
+pub(super) const COLUMNS: &str = "
 select l.id, g.name, l.key, l.error_type, l.reason, length(cast(l.document as blob)), l.attempts, l.first_at, l.last_at
   from dead_letters l
   join generations g on g.id = l.generation";
@@ -71,7 +71,7 @@ impl KeptDeadLetter {
         DeadLetterPosition { last_at: self.last_at, id: self.id }
     }
 
-    fn from_row(row: &Row<'_>) -> rusqlite::Result<Self> {
+    pub(super) fn from_row(row: &Row<'_>) -> rusqlite::Result<Self> {
         Ok(Self {
             id: row.get(0)?,
             generation: row.get(1)?,
@@ -92,15 +92,25 @@ impl Store {
         self.recall("count the dead letters", |memory| memory.dead_letter_count)
     }
 
-    /// Lists up to `limit` dead letters, the one refused last first, going on behind `after`.
-    pub fn dead_letters(&self, after: Option<DeadLetterPosition>, limit: u32) -> Result<Vec<KeptDeadLetter>> {
+    /// Lists up to `limit` dead letters, the one refused last first, going on behind `after`; those of one index's
+    /// current generation, if its alias is given.
+    pub fn dead_letters(
+        &self,
+        index_alias: Option<&str>,
+        after: Option<DeadLetterPosition>,
+        limit: u32,
+    ) -> Result<Vec<KeptDeadLetter>> {
         let after = after.unwrap_or(DeadLetterPosition { last_at: i64::MAX, id: i64::MAX });
         self.read("list the dead letters", |connection| {
             let mut select = connection.prepare_cached(&format!(
-                "{COLUMNS} where (l.last_at, l.id) < (?1, ?2) order by l.last_at desc, l.id desc limit ?3"
+                "{COLUMNS}
+                  where (l.last_at, l.id) < (?1, ?2)
+                    and (?4 is null or (g.index_alias = ?4 and g.is_current = 1))
+                  order by l.last_at desc, l.id desc
+                  limit ?3"
             ))?;
-            let letters =
-                select.query_map(params![after.last_at, after.id, limit], KeptDeadLetter::from_row)?;
+            let letters = select
+                .query_map(params![after.last_at, after.id, limit, index_alias], KeptDeadLetter::from_row)?;
             Ok(letters.collect::<Result<_, _>>()?)
         })
     }
@@ -230,7 +240,7 @@ pub(super) fn clear(
     Ok(())
 }
 
-/// Keeps refused documents, and the documents of the newest `document_max` dead letters.
+/// Keeps refused documents, and the documents of the newest `document_max` dead letters; returns how many lost theirs.
 pub(super) fn keep(
     transaction: &Transaction<'_>,
     memory: &mut Memory,
@@ -238,9 +248,9 @@ pub(super) fn keep(
     refused: &[DeadLetter],
     document_max: usize,
     now: i64,
-) -> Attempt<()> {
+) -> Attempt<u64> {
     if refused.is_empty() {
-        return Ok(());
+        return Ok(0);
     }
     let mut select = transaction
         .prepare_cached("select document is not null from dead_letters where generation = ?1 and key = ?2")?;
@@ -276,7 +286,7 @@ pub(super) fn keep(
         drop_oldest.execute([signed(excess)])?;
         memory.kept_document_count -= excess;
     }
-    Ok(())
+    Ok(excess)
 }
 
 /// Counts a letter that is gone: `had_document` is none if there was no letter.
@@ -306,7 +316,7 @@ mod tests {
     fn refused_again_it_keeps_its_number_and_first_time() {
         let (dir, store) = state();
         refuse(&store, &[letter(1, "first")], 10, 5);
-        let id = store.dead_letters(None, 10).unwrap()[0].id;
+        let id = store.dead_letters(None, None, 10).unwrap()[0].id;
         refuse(&store, &[letter(1, "second")], 10, 7);
         drop(store);
         let store = Store::open(dir.path()).unwrap();
@@ -327,7 +337,7 @@ mod tests {
         {
             store.record_stale(GENERATION, &applied, 0, 6).unwrap();
             acknowledge_all(&store, &store.take(GENERATION, 9, 6).unwrap().unwrap(), 6);
-            let letters = store.dead_letters(None, 10).unwrap();
+            let letters = store.dead_letters(None, None, 10).unwrap();
             assert_eq!(letters.into_iter().map(|letter| letter.key).collect::<Vec<_>>(), left);
             assert_eq!(store.dead_letter_count().unwrap(), left.len() as u64);
         }
@@ -342,7 +352,7 @@ mod tests {
         // Refused again: now the newest of all.
         refuse(&store, &[letter(0, "bad")], 3, 10);
         let with_document = |store: &Store| -> Vec<Key> {
-            let letters = store.dead_letters(None, 10).unwrap();
+            let letters = store.dead_letters(None, None, 10).unwrap();
             assert_eq!(letters.len(), 6);
             letters
                 .into_iter()
@@ -366,7 +376,7 @@ mod tests {
         let mut listed = Vec::new();
         let mut after = None;
         loop {
-            let page = store.dead_letters(after, 3).unwrap();
+            let page = store.dead_letters(None, after, 3).unwrap();
             let Some(last) = page.last() else { break };
             after = Some(last.position());
             listed.extend(page.into_iter().map(|letter| letter.key));
@@ -379,7 +389,7 @@ mod tests {
         let (_dir, store) = state();
         let letters: Vec<DeadLetter> = (0..2_500).map(|number| letter(number, "bad")).collect();
         refuse(&store, &letters, 10, 5);
-        let newest = store.dead_letters(None, 1).unwrap()[0].id;
+        let newest = store.dead_letters(None, None, 1).unwrap()[0].id;
         assert!(store.retry_dead_letter(newest, 6).unwrap());
         assert!(!store.retry_dead_letter(newest + 1, 6).unwrap());
         assert_eq!(keys_of(&store.take(GENERATION, 9, 6).unwrap().unwrap()), keys([2_499]));

@@ -1,4 +1,11 @@
 //! Random sequences of operations, kills and foreign writers against a model of three sets.
+//!
+//! Tried against mutations, each of which [`no_key_is_lost_and_none_is_in_flight_twice`] noticed:
+//! - a batch takes the number of the one before it: the take fails, or two batches of the model become one;
+//! - an acknowledgement also removes what went stale again while the batch was in flight: the stale keys differ;
+//! - every other in-flight batch is not put back at a start: the stale keys differ;
+//! - after a start nothing counts as in flight: the keys in flight differ;
+//! - of two later entries of a key the earlier one stays: the delayed keys differ.
 
 use std::collections::{BTreeMap, BTreeSet};
 

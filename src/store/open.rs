@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::Duration;
@@ -45,6 +46,22 @@ const STATEMENT_CACHE: usize = 128;
 pub struct Store {
     pub(super) path: PathBuf,
     pub(super) inner: Mutex<Inner>,
+    /// The file that was opened.
+    opened: FileMark,
+}
+
+/// Which file it is, whatever its name is by now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct FileMark {
+    device: u64,
+    number: u64,
+}
+
+impl FileMark {
+    fn of(path: &Path) -> io::Result<Self> {
+        let metadata = std::fs::metadata(path)?;
+        Ok(Self { device: metadata.dev(), number: metadata.ino() })
+    }
 }
 
 /// What one thread at a time works with.
@@ -63,9 +80,20 @@ impl Store {
     /// A file that is damaged, another program's, or a newer pgsluice's is refused and left as it is.
     pub fn open(dir: &Path) -> Result<Self> {
         let path = directory::prepare_database(dir)?;
+        let opened = FileMark::of(&path).map_err(|error| gone(&path).because(error))?;
         match open_for_writing(&path) {
-            Ok(inner) => Ok(Self { path, inner: Mutex::new(inner) }),
+            Ok(inner) => Ok(Self { path, inner: Mutex::new(inner), opened }),
             Err(failure) => Err(failure.explain("open the state", &path)),
+        }
+    }
+
+    /// Fails if the file of that name is another one by now, or none: SQLite would go on writing to the one it has open,
+    /// and everything written would be lost with the process. A look costs a microsecond.
+    pub(super) fn must_be_in_place(&self) -> Result<()> {
+        match FileMark::of(&self.path) {
+            Ok(found) if found == self.opened => Ok(()),
+            Ok(_) => Err(gone(&self.path)),
+            Err(error) => Err(gone(&self.path).because(error)),
         }
     }
 
@@ -84,8 +112,9 @@ impl Store {
             }
             Ok(_) => {}
         }
+        let opened = FileMark::of(&path).map_err(|error| gone(&path).because(error))?;
         match open_for_reading(&path) {
-            Ok(inner) => Ok(inner.map(|inner| Self { path, inner: Mutex::new(inner) })),
+            Ok(inner) => Ok(inner.map(|inner| Self { path, inner: Mutex::new(inner), opened })),
             Err(failure) => Err(failure.explain("open the state", &path)),
         }
     }
@@ -94,6 +123,12 @@ impl Store {
     pub fn path(&self) -> &Path {
         &self.path
     }
+}
+
+fn gone(path: &Path) -> Error {
+    Error::wrong(format!("{} was removed or replaced while it was in use", path.display())).hint(
+        "start again: pgsluice goes on from the state that is there now, or loads everything if there is none",
+    )
 }
 
 /// Refuses content that SQLite would take for an empty database and write over: it does so below one page.

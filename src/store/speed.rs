@@ -76,3 +76,40 @@ fn figures() {
         store.acknowledge(batch.number, &outcome, 1).unwrap();
     }
 }
+
+/// What several pipelines of one process cost each other: the same work alone, by three threads that share the state,
+/// and by three that each opened it.
+#[test]
+#[ignore = "prints figures, asserts nothing"]
+fn several_pipelines() {
+    let work = |store: &Store, generation: &str| {
+        let mut longest = Duration::ZERO;
+        for _ in 0..BATCHES {
+            let keys = random_keys();
+            let began = std::time::Instant::now();
+            store.record_stale(generation, &keys, 0, 1).unwrap();
+            let batch = store.take(generation, KEYS, 1).unwrap().unwrap();
+            acknowledge_all(store, &batch, 1);
+            longest = longest.max(began.elapsed());
+        }
+        longest
+    };
+    let measured = |what: &str, stores: &[&Store]| {
+        let began = std::time::Instant::now();
+        let longest = std::thread::scope(|scope| {
+            let threads: Vec<_> = stores
+                .iter()
+                .enumerate()
+                .map(|(place, store)| scope.spawn(move || work(store, &format!("index-{place}"))))
+                .collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).max()
+        });
+        let each = began.elapsed().as_secs_f64() * 1e3 / f64::from(BATCHES) / stores.len() as f64;
+        eprintln!("{what}: {each:.3} ms a batch, the longest {:.1} ms", longest.unwrap().as_secs_f64() * 1e3);
+    };
+    let (dir, shared) = state();
+    measured("one alone", &[&shared]);
+    measured("three that share the state", &[&shared, &shared, &shared]);
+    let others = [(); 2].map(|()| Store::open(dir.path()).unwrap());
+    measured("three with a connection each", &[&shared, &others[0], &others[1]]);
+}

@@ -11,6 +11,10 @@ use crate::store::Store;
 use crate::store::failure::Attempt;
 use crate::store::memory::GenerationMemory;
 
+/// Nothing is put off for longer, in microseconds: fifteen minutes. What is due later than that was recorded before the
+/// clock was set back.
+const LONGEST_DELAY: i64 = 15 * 60 * 1_000_000;
+
 /// Where keys queue up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Place {
@@ -51,6 +55,21 @@ impl Store {
             memory.known(generation).is_some_and(|known| known.has_due(now))
         })
     }
+}
+
+impl Store {
+    /// Whether a key is due, or the clock was set back and keys are to be brought forward.
+    pub(super) fn has_work(&self, generation: &str, now: i64) -> Result<bool> {
+        self.recall("look for stale keys", |memory| {
+            memory.known(generation).is_some_and(|known| {
+                known.has_due(now) || known.earliest_due_at.is_some_and(|due_at| due_at > latest_due_at(now))
+            })
+        })
+    }
+}
+
+fn latest_due_at(now: i64) -> i64 {
+    now.saturating_add(LONGEST_DELAY)
 }
 
 /// Inserts keys as stale now; `attempt_count` is how often they were taken before.
@@ -147,6 +166,16 @@ pub(super) fn wake_delayed(
     limit: usize,
     now: i64,
 ) -> Attempt<()> {
+    let latest = latest_due_at(now);
+    if generation.earliest_due_at.is_some_and(|due_at| due_at > latest) {
+        let mut bring_forward = transaction.prepare_cached(
+            "update delayed_stale_keys
+                set due_at = ?2
+              where generation = ?1 and due_at > ?2",
+        )?;
+        bring_forward.execute(params![generation.id, latest])?;
+        generation.earliest_due_at = Some(latest);
+    }
     if generation.earliest_due_at.is_none_or(|due_at| due_at > now) {
         return Ok(());
     }
@@ -181,6 +210,19 @@ fn earliest_due_at(transaction: &Transaction<'_>, generation: i64) -> Attempt<Op
 mod tests {
     use super::*;
     use crate::store::testing::{GENERATION, acknowledge_all, keys, keys_of, state};
+
+    #[test]
+    fn a_clock_set_back_by_years_does_not_put_keys_off_for_years() {
+        let (_dir, store) = state();
+        let year = 365 * 24 * 3600 * 1_000_000;
+        store.record_stale(GENERATION, &keys([1, 2]), year + LONGEST_DELAY, year).unwrap();
+        assert!(store.take(GENERATION, 5, 7).unwrap().is_none());
+        store.record_stale(GENERATION, &keys([3]), 20, 10).unwrap();
+        assert_eq!(keys_of(&store.take(GENERATION, 5, 20).unwrap().unwrap()), keys([3]));
+        let due_at = 7 + LONGEST_DELAY;
+        assert!(store.take(GENERATION, 5, due_at - 1).unwrap().is_none());
+        assert_eq!(keys_of(&store.take(GENERATION, 5, due_at).unwrap().unwrap()), keys([1, 2]));
+    }
 
     #[test]
     fn keys_are_taken_once_each_in_the_order_of_their_recording() {

@@ -17,6 +17,7 @@ impl Store {
         attempt: &str,
         work: impl FnOnce(&Transaction<'_>, &mut Memory) -> Attempt<T>,
     ) -> Result<T> {
+        self.must_be_in_place()?;
         self.lock().write(work).map_err(|failure| failure.explain(attempt, &self.path))
     }
 
@@ -26,6 +27,7 @@ impl Store {
         attempt: &str,
         work: impl FnOnce(&Transaction<'_>, &mut Memory) -> Attempt<T>,
     ) -> Result<T> {
+        self.must_be_in_place()?;
         self.lock().write_durably(work).map_err(|failure| failure.explain(attempt, &self.path))
     }
 

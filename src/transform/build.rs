@@ -1,16 +1,18 @@
 //! Builds every document of a batch and renders the bulk body: one action line and one document line each.
 
+use std::collections::HashSet;
 use std::ops::Range;
 
 use crate::batch::Version;
 use crate::cell::write_json_string;
 use crate::document::{Action, ActionKind, Refusal, RenderedBatch};
-use crate::key::Key;
+use crate::key::{ID_MAX_BYTES, Key};
 use crate::plan::{
-    DocumentPlan, ExtractedBatch, PlannedColumn, PlannedField, PlannedItem, PlannedRelation, PlannedSource,
-    RelatedRows, root_key,
+    DocumentPlan, ExtractedBatch, PlannedColumn, PlannedField, PlannedItem, PlannedJoinName, PlannedRelation,
+    PlannedSource, RelatedRows, root_key,
 };
 use crate::rows::Rows;
+use crate::transform::flatten;
 use crate::transform::list::ListOrder;
 
 /// Limits on what is rendered.
@@ -37,15 +39,35 @@ pub fn render(extracted: ExtractedBatch, limits: RenderLimits) -> RenderedBatch 
         settled,
         refused,
     };
-    let mut builder =
-        Builder { plan: &plan, roots: &roots, relations: &relations, order: ListOrder::default() };
+    let mut builder = Builder {
+        plan: &plan,
+        roots: &roots,
+        relations: &relations,
+        order: ListOrder::default(),
+        end: 0,
+        lost: None,
+    };
     let version_part = version_part(version);
     for row in 0..roots.len() {
         let key = root_key(&plan.key, &roots, row);
         let start = rendered.body.len();
-        write_action_line(&mut rendered.body, INDEX, &key, &version_part);
+        let routing = plan.routing_of(&key);
+        if !plan.routing.is_empty() && key.is_hashed() {
+            rendered.refused.push(too_long_to_route(key));
+            continue;
+        }
+        write_action_line(&mut rendered.body, INDEX, &key, routing.as_deref(), &version_part);
         let document_start = rendered.body.len();
+        builder.end = document_start.saturating_add(limits.document_max_bytes);
+        builder.lost = None;
         builder.write_object(&mut rendered.body, &plan.fields, At::Root(row));
+        if plan.refuses_nan
+            && let Some(label) = builder.lost
+        {
+            rendered.body.truncate(start);
+            rendered.refused.push(not_in_json(key, label));
+            continue;
+        }
         let document = document_start..rendered.body.len();
         if document.len() > limits.document_max_bytes {
             rendered.body.truncate(start);
@@ -54,13 +76,14 @@ pub fn render(extracted: ExtractedBatch, limits: RenderLimits) -> RenderedBatch 
         }
         rendered.body.push(b'\n');
         let bytes = start..rendered.body.len();
-        rendered.actions.push(Action { key, kind: ActionKind::Index, bytes, document });
+        rendered.actions.push(Action { key, routing, kind: ActionKind::Index, bytes, document });
     }
     for key in missing {
         let start = rendered.body.len();
-        write_action_line(&mut rendered.body, DELETE, &key, &version_part);
+        let routing = plan.routing_of(&key);
+        write_action_line(&mut rendered.body, DELETE, &key, routing.as_deref(), &version_part);
         let bytes = start..rendered.body.len();
-        rendered.actions.push(Action { key, kind: ActionKind::Delete, bytes, document: 0..0 });
+        rendered.actions.push(Action { key, routing, kind: ActionKind::Delete, bytes, document: 0..0 });
     }
     rendered
 }
@@ -70,7 +93,29 @@ pub(crate) fn too_large(key: Key, byte_count: usize, limit: usize) -> Refusal {
     Refusal {
         key,
         error_type: "document_too_large".to_owned(),
-        reason: format!("the document has {byte_count} bytes, DOCUMENT_MAX_BYTES allows {limit}"),
+        reason: format!("the document has {byte_count} bytes or more, DOCUMENT_MAX_BYTES allows {limit}"),
+    }
+}
+
+/// The refusal of a document with a NaN or an infinity in the field of this label.
+fn not_in_json(key: Key, label: &[u8]) -> Refusal {
+    let field = String::from_utf8_lossy(label.strip_suffix(b":").unwrap_or(label)).into_owned();
+    Refusal {
+        key,
+        error_type: "not_a_number".to_owned(),
+        reason: format!(
+            "the field {field} has a NaN or an infinity, which JSON cannot hold, and on_nan of the definition is \
+             \"refuse\""
+        ),
+    }
+}
+
+/// The refusal of a document whose `_id` would not say its key, of which the routing is a part.
+fn too_long_to_route(key: Key) -> Refusal {
+    Refusal {
+        key,
+        error_type: "key_too_long".to_owned(),
+        reason: format!("a routed document has a key of at most {ID_MAX_BYTES} bytes, and of one at least"),
     }
 }
 
@@ -82,9 +127,19 @@ fn version_part(version: Version) -> Vec<u8> {
     format!(",\"version\":{version},\"version_type\":\"external_gte\"}}}}\n").into_bytes()
 }
 
-fn write_action_line(body: &mut Vec<u8>, operation: &[u8], key: &Key, version_part: &[u8]) {
+fn write_action_line(
+    body: &mut Vec<u8>,
+    operation: &[u8],
+    key: &Key,
+    routing: Option<&str>,
+    version_part: &[u8],
+) {
     body.extend_from_slice(operation);
     write_json_string(body, &key.document_id());
+    if let Some(routing) = routing {
+        body.extend_from_slice(b",\"routing\":");
+        write_json_string(body, routing);
+    }
     body.extend_from_slice(version_part);
 }
 
@@ -95,45 +150,166 @@ enum At {
     Related { relation: usize, row: usize },
 }
 
+/// What an object holds so far.
+#[derive(Default)]
+struct Members {
+    has_one: bool,
+    /// The names that flattening brought into it.
+    flattened: Vec<String>,
+}
+
+impl Members {
+    /// Sets the next member off from the one before it.
+    fn begin(&mut self, out: &mut Vec<u8>) {
+        if self.has_one {
+            out.push(b',');
+        }
+        self.has_one = true;
+    }
+}
+
+/// Writes the members of a JSON object into the object at hand, but for those whose names it has already.
+fn write_members(
+    out: &mut Vec<u8>,
+    column: PlannedColumn,
+    bytes: &[u8],
+    taken: &HashSet<String>,
+    members: &mut Members,
+) {
+    let mut json = Vec::with_capacity(bytes.len());
+    column.format.write_json(bytes, &mut json);
+    for (name, value) in flatten::members(&json) {
+        if taken.contains(&name) || members.flattened.contains(&name) {
+            continue;
+        }
+        members.begin(out);
+        write_json_string(out, &name);
+        out.push(b':');
+        out.extend_from_slice(value.get().as_bytes());
+        members.flattened.push(name);
+    }
+}
+
 struct Builder<'a> {
     plan: &'a DocumentPlan,
     roots: &'a Rows,
     relations: &'a [RelatedRows],
     order: ListOrder,
+    /// A list that goes beyond this place is not written to its end: the document is refused.
+    end: usize,
+    /// The label of the first field of the document of which a part is null since JSON cannot hold it.
+    lost: Option<&'a [u8]>,
 }
 
-impl Builder<'_> {
-    fn write_object(&mut self, out: &mut Vec<u8>, fields: &[PlannedField], at: At) {
+impl<'a> Builder<'a> {
+    fn write_object(&mut self, out: &mut Vec<u8>, fields: &'a [PlannedField], at: At) {
         out.push(b'{');
-        for (position, field) in fields.iter().enumerate() {
-            if position > 0 {
-                out.push(b',');
-            }
-            out.extend_from_slice(&field.label);
-            match &field.source {
-                PlannedSource::Cell(column) => self.write_cell(out, *column, at),
-                PlannedSource::One(related) => {
-                    let rows = self.chosen_rows(related, at);
-                    match rows.first() {
-                        Some(row) => self.write_item(out, related, *row),
-                        None => out.extend_from_slice(b"null"),
-                    }
-                }
-                PlannedSource::List(related) => self.write_list(out, related, at),
-            }
-        }
+        self.write_fields(out, fields, Some(at), &mut Members::default());
         out.push(b'}');
     }
 
+    /// Writes fields into an object that is begun; where there is no row, they are null, and lists empty.
+    fn write_fields(
+        &mut self,
+        out: &mut Vec<u8>,
+        fields: &'a [PlannedField],
+        at: Option<At>,
+        members: &mut Members,
+    ) {
+        for field in fields {
+            match (&field.source, at) {
+                (PlannedSource::Inline(related), at) => {
+                    let PlannedItem::Object(inner) = &related.item else { continue };
+                    let row = at.and_then(|at| self.chosen_rows(related, at).first().copied());
+                    let at = row.map(|row| At::Related { relation: related.relation, row: row as usize });
+                    self.write_fields(out, inner, at, members);
+                    continue;
+                }
+                (PlannedSource::Flatten { column, taken }, at) => {
+                    if let Some(bytes) = at.and_then(|at| self.cell(*column, at)) {
+                        write_members(out, *column, bytes, taken, members);
+                    }
+                    continue;
+                }
+                _ => {}
+            }
+            members.begin(out);
+            out.extend_from_slice(&field.label);
+            match (&field.source, at) {
+                (PlannedSource::List(related), Some(at)) => self.write_list(out, related, at, &field.label),
+                (PlannedSource::List(_), None) => out.extend_from_slice(b"[]"),
+                (source, Some(at)) => self.write_source(out, source, at, &field.label),
+                (_, None) => out.extend_from_slice(b"null"),
+            }
+        }
+    }
+
+    /// Writes what is one value or object.
+    fn write_source(&mut self, out: &mut Vec<u8>, source: &'a PlannedSource, at: At, label: &'a [u8]) {
+        match source {
+            PlannedSource::Cell(column) => self.write_cell(out, *column, at, label),
+            PlannedSource::Constant(json) => out.extend_from_slice(json),
+            PlannedSource::One(related) => match self.chosen_rows(related, at).first() {
+                Some(row) => self.write_item(out, related, *row, label),
+                None => out.extend_from_slice(b"null"),
+            },
+            PlannedSource::Geo { lat, lon } => {
+                let start = out.len();
+                out.extend_from_slice(b"{\"lat\":");
+                let has_lat = self.write_known(out, *lat, at, label);
+                out.extend_from_slice(b",\"lon\":");
+                let has_lon = self.write_known(out, *lon, at, label);
+                out.push(b'}');
+                if !has_lat || !has_lon {
+                    out.truncate(start);
+                    out.extend_from_slice(b"null");
+                }
+            }
+            PlannedSource::Join { name, parent } => {
+                let start = out.len();
+                out.extend_from_slice(b"{\"name\":");
+                let has_name = match name {
+                    PlannedJoinName::Constant(json) => {
+                        out.extend_from_slice(json);
+                        true
+                    }
+                    PlannedJoinName::Of(column) => self.write_known(out, *column, at, label),
+                };
+                if let Some(parent) = parent.filter(|parent| self.cell(*parent, at).is_some()) {
+                    out.extend_from_slice(b",\"parent\":");
+                    self.write_cell(out, parent, at, label);
+                }
+                out.push(b'}');
+                if !has_name {
+                    out.truncate(start);
+                    out.extend_from_slice(b"null");
+                }
+            }
+            PlannedSource::Count(related) => {
+                let count = self.different_rows(related, at);
+                out.extend_from_slice(count.to_string().as_bytes());
+            }
+            // These are no single value: see `write_fields`.
+            PlannedSource::List(_) | PlannedSource::Inline(_) | PlannedSource::Flatten { .. } => {}
+        }
+    }
+
+    /// Writes a cell and says whether it is anything but null.
+    fn write_known(&mut self, out: &mut Vec<u8>, column: PlannedColumn, at: At, label: &'a [u8]) -> bool {
+        let start = out.len();
+        self.write_cell(out, column, at, label);
+        out[start..] != *b"null"
+    }
+
     /// Writes all items; a NULL value is no item, and rows of one key that make the same item are one item.
-    fn write_list(&mut self, out: &mut Vec<u8>, related: &PlannedRelation, at: At) {
+    fn write_list(&mut self, out: &mut Vec<u8>, related: &'a PlannedRelation, at: At, label: &'a [u8]) {
         out.push(b'[');
         let rows = self.chosen_rows(related, at);
         let limit = related.limit.unwrap_or(usize::MAX);
         let mut item_count = 0;
         let mut previous: Option<(u32, Range<usize>)> = None;
         for row in rows {
-            if item_count == limit {
+            if item_count == limit || out.len() > self.end {
                 break;
             }
             if let PlannedItem::Value(column) = &related.item
@@ -146,8 +322,13 @@ impl Builder<'_> {
                 out.push(b',');
             }
             let start = out.len();
-            self.write_item(out, related, row);
+            self.write_item(out, related, row, label);
             let item = start..out.len();
+            // What has no value in JSON either: a `json` null, a NaN, an empty range.
+            if matches!(related.item, PlannedItem::Value(_)) && out[item.clone()] == *b"null" {
+                out.truncate(before);
+                continue;
+            }
             let repeats = previous.as_ref().is_some_and(|(previous_row, previous_item)| {
                 self.have_same_key(related.relation, *previous_row, row)
                     && out[previous_item.clone()] == out[item.clone()]
@@ -162,22 +343,26 @@ impl Builder<'_> {
         out.push(b']');
     }
 
-    fn write_item(&mut self, out: &mut Vec<u8>, related: &PlannedRelation, row: u32) {
+    fn write_item(&mut self, out: &mut Vec<u8>, related: &'a PlannedRelation, row: u32, label: &'a [u8]) {
         let at = At::Related { relation: related.relation, row: row as usize };
         match &related.item {
-            PlannedItem::Value(column) => self.write_cell(out, *column, at),
+            PlannedItem::Value(column) => self.write_cell(out, *column, at, label),
             PlannedItem::Object(fields) => self.write_object(out, fields, at),
         }
     }
 
-    fn write_cell(&self, out: &mut Vec<u8>, column: PlannedColumn, at: At) {
+    fn write_cell(&mut self, out: &mut Vec<u8>, column: PlannedColumn, at: At, label: &'a [u8]) {
         match self.cell(column, at) {
-            Some(bytes) => column.format.write_json(bytes, out),
+            Some(bytes) => {
+                if !column.format.write_json(bytes, out) {
+                    self.lost.get_or_insert(label);
+                }
+            }
             None => out.extend_from_slice(b"null"),
         }
     }
 
-    fn cell(&self, column: PlannedColumn, at: At) -> Option<&[u8]> {
+    fn cell(&self, column: PlannedColumn, at: At) -> Option<&'a [u8]> {
         match at {
             At::Root(row) => self.roots.cell(row, column.position),
             At::Related { relation, row } => self.relations[relation].rows.cell(row, column.position),
@@ -203,6 +388,16 @@ impl Builder<'_> {
             self.order.sort(&mut chosen, &rows.rows, related, &self.plan.relation_keys[related.relation]);
         }
         chosen
+    }
+
+    /// How many related rows count, each once however often it is reached; all of them where no key tells them apart.
+    fn different_rows(&mut self, related: &PlannedRelation, at: At) -> usize {
+        let mut rows = self.chosen_rows(related, at);
+        if !self.plan.relation_keys[related.relation].is_empty() {
+            // In the order of their key, since nothing else is planned for a count.
+            rows.dedup_by(|later, first| self.have_same_key(related.relation, *first, *later));
+        }
+        rows.len()
     }
 
     fn have_same_key(&self, relation: usize, left: u32, right: u32) -> bool {

@@ -4,7 +4,7 @@
 
 use std::cmp::Ordering;
 
-use crate::plan::{PlannedColumn, PlannedItem, PlannedRelation, PlannedSource};
+use crate::plan::{PlannedColumn, PlannedItem, PlannedRelation};
 use crate::rows::Rows;
 
 /// Sorts row numbers; keeps its scratch memory from list to list.
@@ -28,9 +28,7 @@ impl ListOrder {
             PlannedItem::Value(column) => self.columns.push((*column, false)),
             PlannedItem::Object(fields) => {
                 for field in fields {
-                    if let PlannedSource::Cell(column) = &field.source {
-                        self.columns.push((*column, false));
-                    }
+                    self.columns.extend(field.source.columns().map(|column| (column, false)));
                 }
             }
         }

@@ -3,6 +3,7 @@
 //! Nothing here waits or talks to anyone; the same rows always give the same bytes.
 
 mod build;
+mod flatten;
 mod list;
 
 pub use build::{RenderLimits, render};

@@ -71,6 +71,10 @@ impl VerifyActivity {
             } else {
                 format!("{} {}", table.deleted, table.changed)
             };
+            let known_columns = self.tables.insert(format!("{}: columns", table.name), table.columns.clone());
+            if known_columns.is_some_and(|known| known != table.columns) {
+                self.documents_due = Some(now);
+            }
             if self.tables.get(&table.name) == Some(&counted) {
                 continue;
             }
@@ -108,6 +112,7 @@ mod tests {
             has_cursor,
             deleted: deleted.to_string(),
             changed: changed.to_string(),
+            columns: "id 1".to_owned(),
         }
     }
 
@@ -128,5 +133,9 @@ mod tests {
         activity.note(&[table("bare", false, false, 0, 1)], 6);
         activity.note(&[table("bare", false, false, 0, 2)], 7);
         assert_eq!(due(&activity), (Some(7), Some(3)));
+        // A column of another type.
+        let retyped = TableStatistics { columns: "id 2".to_owned(), ..table("film", true, true, 1, 9) };
+        activity.note(&[retyped], 8);
+        assert_eq!(due(&activity), (Some(8), Some(3)));
     }
 }

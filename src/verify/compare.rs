@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
+use crate::definition::Definition;
 use crate::error::{Error, Result};
 
 /// Field types that take a number by its value.
@@ -20,6 +21,8 @@ const NUMBER_TYPES: [&str; 9] =
 #[derive(Debug)]
 pub struct Comparer {
     mappings: Value,
+    /// Whether the index's documents may have fields that ours have not, since an ingest pipeline adds them.
+    may_have_more: bool,
 }
 
 /// What is known of the field at hand.
@@ -34,9 +37,14 @@ enum Field<'a> {
 }
 
 impl Comparer {
+    /// Compares as a definition's documents are to be compared.
+    pub fn of(definition: &Definition) -> Self {
+        Self { may_have_more: definition.pipeline.is_some(), ..Self::new(&definition.mapping) }
+    }
+
     /// Compares by the mapping of an index body.
-    pub fn new(index_body: &Map<String, Value>) -> Self {
-        Self { mappings: index_body.get("mappings").cloned().unwrap_or_default() }
+    fn new(index_body: &Map<String, Value>) -> Self {
+        Self { mappings: index_body.get("mappings").cloned().unwrap_or_default(), may_have_more: false }
     }
 
     /// Returns the names of the document's fields that differ; none if the documents are the same.
@@ -58,13 +66,44 @@ impl Comparer {
         let mut differing: Vec<String> = ours
             .iter()
             .filter(|(name, value)| {
-                !theirs.get(*name).is_some_and(|other| are_same(value, other, root.child(name)))
+                !theirs.get(*name).is_some_and(|other| self.are_same(value, other, root.child(name)))
             })
             .map(|(name, _)| name.clone())
             .collect();
-        differing.extend(theirs.keys().filter(|name| !ours.contains_key(*name)).cloned());
+        if !self.may_have_more {
+            differing.extend(theirs.keys().filter(|name| !ours.contains_key(*name)).cloned());
+        }
         differing.sort();
         Ok(differing)
+    }
+
+    fn are_same(&self, ours: &RawValue, theirs: &RawValue, field: Field<'_>) -> bool {
+        let (left, right) = (ours.get(), theirs.get());
+        if left == right {
+            return true;
+        }
+        let is_both =
+            |first: u8| left.as_bytes().first() == Some(&first) && right.as_bytes().first() == Some(&first);
+        if is_both(b'{') {
+            let (Some(left), Some(right)) = (object(left), object(right)) else { return false };
+            return (self.may_have_more || left.len() == right.len())
+                && left.iter().all(|(name, value)| {
+                    right.get(name).is_some_and(|other| self.are_same(value, other, field.child(name)))
+                });
+        }
+        if is_both(b'[') {
+            let (Some(left), Some(right)) = (list(left), list(right)) else { return false };
+            return left.len() == right.len()
+                && left.iter().zip(&right).all(|(left, right)| self.are_same(left, right, field));
+        }
+        if is_both(b'"') {
+            let text = |json: &str| serde_json::from_str::<String>(json).ok();
+            return text(left).is_some_and(|text_left| text(right) == Some(text_left));
+        }
+        match (Decimal::parse(left), Decimal::parse(right)) {
+            (Some(left), Some(right)) => left == right && field.takes_numbers_by_value(),
+            _ => false,
+        }
     }
 }
 
@@ -98,35 +137,6 @@ impl<'a> Field<'a> {
                         .all(|(_, field)| Field::Mapped(field).takes_numbers_by_value())
             }
         }
-    }
-}
-
-fn are_same(ours: &RawValue, theirs: &RawValue, field: Field<'_>) -> bool {
-    let (left, right) = (ours.get(), theirs.get());
-    if left == right {
-        return true;
-    }
-    let is_both =
-        |first: u8| left.as_bytes().first() == Some(&first) && right.as_bytes().first() == Some(&first);
-    if is_both(b'{') {
-        let (Some(left), Some(right)) = (object(left), object(right)) else { return false };
-        return left.len() == right.len()
-            && left.iter().all(|(name, value)| {
-                right.get(name).is_some_and(|other| are_same(value, other, field.child(name)))
-            });
-    }
-    if is_both(b'[') {
-        let (Some(left), Some(right)) = (list(left), list(right)) else { return false };
-        return left.len() == right.len()
-            && left.iter().zip(&right).all(|(left, right)| are_same(left, right, field));
-    }
-    if is_both(b'"') {
-        let text = |json: &str| serde_json::from_str::<String>(json).ok();
-        return text(left).is_some_and(|text_left| text(right) == Some(text_left));
-    }
-    match (Decimal::parse(left), Decimal::parse(right)) {
-        (Some(left), Some(right)) => left == right && field.takes_numbers_by_value(),
-        _ => false,
     }
 }
 
@@ -199,6 +209,17 @@ mod tests {
         assert_eq!(differing(&none, r#"{"a":null,"b":"x"}"#, r#"{"b":"y","c":1}"#), ["a", "b", "c"]);
         assert_eq!(differing(&none, r#"{"a":"1"}"#, r#"{"a":1}"#), ["a"]);
         assert_eq!(differing(&none, r#"{"a":true}"#, r#"{"a":false}"#), ["a"]);
+    }
+
+    #[test]
+    fn what_an_ingest_pipeline_adds_is_no_difference() {
+        let comparer = Comparer { mappings: Value::Null, may_have_more: true };
+        let differing = |theirs: &str| {
+            let theirs = RawValue::from_string(theirs.to_owned()).unwrap();
+            comparer.differing_fields(br#"{"a":1,"b":{"c":1},"d":[{"e":1}]}"#, &theirs).unwrap()
+        };
+        assert_eq!(differing(r#"{"a":1,"b":{"c":1,"x":2},"d":[{"e":1,"y":3}],"z":4}"#), [""; 0]);
+        assert_eq!(differing(r#"{"a":2,"b":{"x":2},"d":[{"e":1},{"e":1}]}"#), ["a", "b", "d"]);
     }
 
     #[test]

@@ -18,7 +18,8 @@ pub(super) fn is_due_soon(due_since: Option<i64>, progress: &VerifyProgress, now
     let longest = progress.duration.saturating_mul(PAUSE_FACTOR).max(PAUSE_MIN);
     let pause = PAUSE_MIN.saturating_mul(1 << progress.hurried_before.min(30)).min(longest);
     let was_begun = progress.is_under_way || progress.finished_at.is_some();
-    let last_began = if was_begun { progress.started_at } else { 0 };
+    // A pass that began ahead of now began before the clock was set back: what became due since is due all the same.
+    let last_began = if was_begun && progress.started_at <= now { progress.started_at } else { 0 };
     due_since.is_some_and(|since| since > last_began)
         && progress.finished_at.is_none_or(|finished_at| now - finished_at >= pause || now < finished_at)
 }
@@ -31,7 +32,7 @@ pub(super) fn hurried_before(last: &VerifyProgress, now: i64) -> u32 {
 
 /// Whether a range is due so that the ranges are spread evenly over the interval.
 pub(super) fn is_range_due(progress: &VerifyProgress, now: i64, interval: i64, chunk_size: u64) -> bool {
-    let elapsed = now - progress.started_at;
+    let elapsed = elapsed(progress.started_at, now).unwrap_or(interval);
     if !progress.is_under_way {
         // The first range of the next pass, or of the first one: a load or pass that ended has just looked at all.
         return elapsed >= interval;
@@ -41,8 +42,19 @@ pub(super) fn is_range_due(progress: &VerifyProgress, now: i64, interval: i64, c
     }
     let chunk_size = chunk_size.max(1);
     let range_count = progress.expected.div_ceil(chunk_size).max(1) as f64;
-    let due = (range_count * elapsed.max(0) as f64 / interval.max(1) as f64).floor();
+    let due = (range_count * elapsed as f64 / interval.max(1) as f64).floor();
     ((progress.looked_at / chunk_size) as f64) < due
+}
+
+/// Whether the next pass over everything is due.
+pub(super) fn is_pass_due(progress: &VerifyProgress, now: i64, interval: i64) -> bool {
+    elapsed(progress.started_at, now).is_none_or(|elapsed| elapsed >= interval)
+}
+
+/// How long ago it was; none if it was before the clock was set back, so that nothing waits for the clock to be there
+/// again.
+fn elapsed(since: i64, now: i64) -> Option<i64> {
+    (now >= since).then(|| now - since)
 }
 
 /// As instants of the state are counted.
@@ -75,6 +87,18 @@ mod tests {
         assert!(is_range_due(&progress(5_000, 9_999), 6_000, 1_000, 100));
         let ended = VerifyProgress { is_under_way: false, ..progress(5_000, 1_000) };
         assert!(!is_range_due(&ended, 5_999, 1_000, 100) && is_range_due(&ended, 6_000, 1_000, 100));
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_puts_nothing_off() {
+        let began_ahead = VerifyProgress { finished_at: Some(6_000), ..progress(5_000, 0) };
+        assert!(is_range_due(&began_ahead, 100, 1_000, 100));
+        let ended_ahead = VerifyProgress { is_under_way: false, ..began_ahead };
+        assert!(is_range_due(&ended_ahead, 100, 1_000, 100) && is_pass_due(&ended_ahead, 100, 1_000));
+        // Rows were deleted after the clock was set back, so at an earlier instant than the last pass began.
+        assert!(is_due_soon(Some(100), &ended_ahead, 101));
+        assert!(!is_due_soon(None, &ended_ahead, 101));
+        assert!(!is_due_soon(Some(100), &ended_ahead, 9_000_000));
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::batch::Version;
 use crate::clock::now_micros;
+use crate::document::DocumentAddress;
 use crate::elastic::get_versions;
 use crate::error::Result;
 use crate::key::Key;
@@ -65,7 +66,7 @@ impl ExtrasPass {
         let page = self.walk.step(verifier.client, verifier.generation, source)?;
         self.progress.looked_at += page.id_count as u64;
         self.progress.position = Some(self.walk.place()?);
-        let found = with_versions(verifier, page.without_row)?;
+        let found = with_versions(verifier, source, page.without_row)?;
         self.candidate_count += found.len() as u64;
         self.unsaved.extend(found);
         crate::faults::point("ids_verified");
@@ -196,11 +197,15 @@ fn end_pause_of_others(verifier: &Verifier<'_>) -> Result<()> {
 }
 
 /// Documents that are still there, with the version that they have.
-fn with_versions(verifier: &Verifier<'_>, keys: Vec<Key>) -> Result<Vec<Difference>> {
+fn with_versions(verifier: &Verifier<'_>, source: &Source, keys: Vec<Key>) -> Result<Vec<Difference>> {
     if keys.is_empty() {
         return Ok(Vec::new());
     }
-    let ids: Vec<String> = keys.iter().map(|key| key.document_id().into_owned()).collect();
+    let plan = &source.plan().document;
+    let ids: Vec<DocumentAddress> = keys
+        .iter()
+        .map(|key| DocumentAddress { id: key.document_id().into_owned(), routing: plan.routing_of(key) })
+        .collect();
     let versions: Vec<Option<Version>> = get_versions(verifier.client, verifier.generation, &ids)?;
     Ok(keys
         .into_iter()

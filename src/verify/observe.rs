@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use sha2::{Digest, Sha256};
 
 use crate::batch::{Batch, BatchNumber, KeyRange, Version, Work};
-use crate::document::{Action, ActionKind, RenderedBatch};
+use crate::document::{Action, ActionKind, DocumentAddress, RenderedBatch};
 use crate::elastic::{Client, RawDocument, get_documents};
 use crate::error::Result;
 use crate::key::Key;
@@ -123,7 +123,7 @@ fn compare_rendered(
             .count();
         let (actions, others) = rest.split_at(count.max(1));
         rest = others;
-        let ids: Vec<String> = actions.iter().map(|action| action.key.document_id().into_owned()).collect();
+        let ids: Vec<DocumentAddress> = actions.iter().map(Action::address).collect();
         for (action, found) in actions.iter().zip(get_documents(client, generation, &ids)?) {
             let document = &rendered.body[action.document.clone()];
             differences.extend(compare(comparer, action, document, found.as_ref())?);

@@ -15,7 +15,7 @@ use crate::postgres::Source;
 use crate::store::{VerifyCaller, VerifyPass, VerifyProgress};
 use crate::verify::activity::{VerifyActivity, note_activity};
 use crate::verify::documents::DocumentsPass;
-use crate::verify::due::{hurried_before, is_due_soon, is_range_due, micros};
+use crate::verify::due::{hurried_before, is_due_soon, is_pass_due, is_range_due, micros};
 use crate::verify::extras::{ExtrasPass, ExtrasStep};
 use crate::verify::observe::RangeReader;
 use crate::verify::verifier::Verifier;
@@ -82,7 +82,7 @@ impl<'a> Schedule<'a> {
     /// pipeline to decide what ends the process.
     pub fn keep_verifying(&mut self) {
         let end = self.verifier.end;
-        let mut backoff = Backoff::new(None);
+        let mut backoff = Backoff::new(None).named(self.verifier.generation);
         while !end.is_requested() {
             let wait = match self.turn() {
                 Ok(Turn::Idle) => SLICE,
@@ -189,7 +189,7 @@ impl<'a> Schedule<'a> {
         if is_due_soon(self.activity.extras_due, &progress, now) {
             return Ok(Some(true));
         }
-        Ok((now - progress.started_at >= micros(self.interval)).then_some(false))
+        Ok(is_pass_due(&progress, now, micros(self.interval)).then_some(false))
     }
 
     /// Whether a range is due, and whether the others are to follow at once.
@@ -251,12 +251,7 @@ impl<'a> Schedule<'a> {
                     kept
                 } else {
                     refresh(verifier.client, verifier.generation)?;
-                    let begun = verifier.begin(VerifyPass::Extras, &kept)?;
-                    VerifyProgress {
-                        is_hurried,
-                        hurried_before: hurried_before(&kept, begun.started_at),
-                        ..begun
-                    }
+                    begin(verifier, VerifyPass::Extras, &kept, is_hurried)?
                 };
                 self.extras.insert(ExtrasPass::resume(verifier, progress)?)
             }
@@ -289,12 +284,7 @@ impl<'a> Schedule<'a> {
                 let progress = if kept.is_under_way {
                     kept
                 } else {
-                    let begun = verifier.begin(VerifyPass::Documents, &kept)?;
-                    VerifyProgress {
-                        is_hurried,
-                        hurried_before: hurried_before(&kept, begun.started_at),
-                        ..begun
-                    }
+                    begin(verifier, VerifyPass::Documents, &kept, is_hurried)?
                 };
                 let pass = DocumentsPass::resume(verifier, progress)?;
                 let reader = pass.reader(verifier);
@@ -344,6 +334,20 @@ impl<'a> Schedule<'a> {
         let progress = VerifyProgress { error: Some(error.story()), ..verifier.progress(pass)? };
         verifier.store.save_verify(verifier.generation, verifier.caller, pass, &progress, &[])
     }
+}
+
+/// Begins a pass, and keeps that it is to hurry: an error in its first step must not turn it into one that takes a day.
+fn begin(
+    verifier: &Verifier<'_>,
+    pass: VerifyPass,
+    kept: &VerifyProgress,
+    is_hurried: bool,
+) -> Result<VerifyProgress> {
+    let begun = verifier.begin(pass, kept)?;
+    let progress =
+        VerifyProgress { is_hurried, hurried_before: hurried_before(kept, begun.started_at), ..begun };
+    verifier.store.save_verify(verifier.generation, verifier.caller, pass, &progress, &[])?;
+    Ok(progress)
 }
 
 fn connected<'s>(verifier: &Verifier<'_>, source: &'s mut Option<Source>) -> Result<&'s mut Source> {

@@ -78,9 +78,13 @@ impl Verifier<'_> {
         for pass in passes {
             kept.push(self.progress(pass)?);
         }
-        let oldest = now_micros() - i64::try_from(RESUMED_FOR.as_micros()).unwrap_or(i64::MAX);
+        let now = now_micros();
+        let oldest = now.saturating_sub(i64::try_from(RESUMED_FOR.as_micros()).unwrap_or(i64::MAX));
+        let resumable = oldest..=now;
         let is_resumed = kept.iter().any(|kept| kept.is_under_way)
-            && kept.iter().all(|kept| kept.saved_at >= oldest && kept.repairs == (self.repair != Repair::No));
+            && kept.iter().all(|kept| {
+                resumable.contains(&kept.saved_at) && kept.repairs == (self.repair != Repair::No)
+            });
         if !is_resumed {
             refresh(self.client, self.generation)?;
             for (pass, kept) in passes.into_iter().zip(&kept) {

@@ -190,17 +190,3 @@ fn sql_of_the_definition_is_judged_before_anything_is_made() {
     bench.program.once();
     assert_eq!(bench.index.count(), 5);
 }
-
-#[test]
-fn several_definitions_are_refused_with_the_cure() {
-    let mut bench = Bench::new("several");
-    bench.program.write("a.toml", &movies());
-    bench.program.write("b.toml", &movies());
-    bench.program.set("DEFINITION", "a.toml,b.toml");
-    bench.program.command(&["check"]).assert_refused(2, &["ELASTIC_INDEX", "several definitions"]);
-    bench.program.unset("ELASTIC_INDEX");
-    bench
-        .program
-        .command(&["check"])
-        .assert_refused(2, &["DEFINITION names 2 files", "one process syncs one"]);
-}

@@ -61,7 +61,7 @@ fn check_says_that_all_is_well_and_changes_nothing() {
     assert!(findings.len() > 8, "{found}");
     for finding in findings {
         let names: BTreeSet<&str> = finding.as_object().unwrap().keys().map(String::as_str).collect();
-        assert_eq!(names, BTreeSet::from(["level", "subject", "message", "cure"]));
+        assert_eq!(names, BTreeSet::from(["index", "level", "subject", "message", "cure"]));
         assert_eq!(finding["level"], "good", "{finding}");
     }
     assert_eq!(Evidence::of(&database, &index, &program), before);

@@ -1,5 +1,7 @@
 //! `dead-letters list | show | retry | drop`.
 
+use std::time::{Duration, Instant};
+
 use serde_json::Value;
 
 use crate::harness::{
@@ -92,25 +94,25 @@ fn they_work_beside_a_run() {
     database.execute("update thing set day = '2024-05-05' where number <= 5");
     output(&program, &["retry", "--all"]);
     let mut client = database.connect();
-    index.wait_for(std::time::Duration::from_secs(20), || {
+    index.wait_for(Duration::from_secs(20), || {
         let mut expected = things_documents(&mut client);
         expected.retain(|_, document| document["day"] != "never");
         expected
     });
-    crate::harness::wait_until(std::time::Duration::from_secs(10), "five letters are left", || {
+    crate::harness::wait_until(Duration::from_secs(10), "five letters are left", || {
         listed(&program).len() == 5
     });
     output(&program, &["drop", "--all"]);
     assert!(listed(&program).is_empty());
     // The run knows of it: one that comes now is kept and counted.
     database.execute("update thing set day = 'never', changed = now() where number = 20");
-    crate::harness::wait_until(std::time::Duration::from_secs(10), "the new letter is kept", || {
+    crate::harness::wait_until(Duration::from_secs(10), "the new letter is kept", || {
         listed(&program).iter().any(|letter| letter["key"] == "t00020")
     });
     let status: Value = serde_json::from_str(&program.command(&["status", "--json"]).output).unwrap();
     assert_eq!(status["dead_letters"], listed(&program).len() as u64, "{status}");
     database.execute("update thing set day = '2024-06-06', changed = now() where number = 20");
-    crate::harness::wait_until(std::time::Duration::from_secs(10), "the letter is cleared", || {
+    crate::harness::wait_until(Duration::from_secs(10), "the letter is cleared", || {
         listed(&program).is_empty()
     });
     assert_eq!(running.terminate().code, 1);
@@ -123,8 +125,62 @@ fn only_the_newest_keep_their_documents_and_none_is_lost() {
     let index = Index::new("newest");
     let mut program = things_program(&database, &index, &things_mapping());
     program.set("DEAD_LETTER_MAX", "10");
-    assert_eq!(program.command(&["once"]).code, 1);
+    let finished = program.command(&["once"]);
+    assert_eq!(finished.code, 1);
+    assert!(finished.log.contains("more dead letters than DEAD_LETTER_MAX = 10"), "{}", finished.log);
     let letters = listed(&program);
     assert_eq!(letters.len(), 30);
     assert_eq!(letters.iter().filter(|letter| !letter["document_bytes"].is_null()).count(), 10);
+}
+
+#[test]
+fn thousands_of_them_neither_slow_the_start_nor_take_memory() {
+    let count = if crate::harness::is_full() { 200_000 } else { 20_000 };
+    let database = things_database("many", 50);
+    database.execute("update thing set day = 'never' where number <= 3");
+    let index = Index::new("many");
+    let program = things_program(&database, &index, &things_mapping());
+    assert_eq!(program.command(&["once"]).code, 1);
+    database.execute("update thing set day = '2024-01-01' where number <= 3");
+    let figures = || {
+        let began = Instant::now();
+        let running = program.run();
+        let start = began.elapsed();
+        let status = std::fs::read_to_string(format!("/proc/{}/status", running.pid())).unwrap_or_default();
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or("0 kB");
+        let peak: u64 = peak.trim().trim_end_matches(" kB").parse().unwrap();
+        running.terminate();
+        (start, peak)
+    };
+    let (start_before, peak_before) = figures();
+    // Copies of the first, of which only so many keep their document, as the program itself would leave them.
+    rusqlite::Connection::open(program.state().join("pgsluice.sqlite3"))
+        .unwrap()
+        .execute(
+            "insert into dead_letters
+                    (generation, key, error_type, reason, document, attempts, first_at, last_at)
+             with recursive numbers (n) as (select 1 union all select n + 1 from numbers where n < ?1)
+             select generation, 'copy' || n, error_type, reason, case when n > ?1 - 9000 then document end,
+                    1, first_at, last_at
+               from numbers, (select * from dead_letters order by id limit 1)",
+            [count],
+        )
+        .unwrap();
+    let (start_after, peak_after) = figures();
+    eprintln!(
+        "{count} dead letters: start {start_before:?}, then {start_after:?}; {peak_before} kB, then {peak_after} kB"
+    );
+    assert!(start_after < start_before + Duration::from_secs(2), "{start_before:?}, then {start_after:?}");
+    assert!(peak_after < peak_before + 16_000, "{peak_before} kB, then {peak_after} kB");
+    // The commands are as quick, and what is applied is cleared among them.
+    let began = Instant::now();
+    assert_eq!(output(&program, &["list", "--limit", "5", "--json"]).lines().count(), 5);
+    let status =
+        || -> Value { serde_json::from_str(&program.command(&["status", "--json"]).output).unwrap() };
+    assert_eq!(status()["dead_letters"], count + 3);
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    database.execute("update thing set changed = now() where number <= 3");
+    program.once();
+    assert_eq!(status()["dead_letters"], count);
+    assert_same(&index.documents(), &things_documents(&mut database.connect()));
 }

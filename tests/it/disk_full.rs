@@ -1,45 +1,8 @@
 //! The disk of the state fills up while the program runs. Needs root, for a small file system of the test's own.
 
-use std::io::Write;
-use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 
-use crate::harness::{Database, Index, Program, movies_documents, wait_until};
-
-/// A file system in memory that holds a few megabytes.
-struct SmallDisk {
-    folder: PathBuf,
-}
-
-impl SmallDisk {
-    /// Mounts it at `folder`; none where this is not permitted.
-    fn mounted_at(folder: &Path) -> Option<Self> {
-        std::fs::create_dir_all(folder).unwrap();
-        let mounted =
-            Command::new("mount").args(["-t", "tmpfs", "-o", "size=8m", "tmpfs"]).arg(folder).output();
-        mounted.is_ok_and(|output| output.status.success()).then(|| Self { folder: folder.to_owned() })
-    }
-
-    fn filler(&self) -> PathBuf {
-        self.folder.join("filler")
-    }
-
-    fn fill(&self) {
-        let mut file = std::fs::File::create(self.filler()).unwrap();
-        while file.write_all(&[0; 1024]).is_ok() {}
-    }
-
-    fn make_room(&self) {
-        std::fs::remove_file(self.filler()).unwrap();
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("--lazy").arg(&self.folder).status();
-    }
-}
+use crate::harness::{Database, Index, Program, SmallDisk, movies_documents, wait_until};
 
 #[test]
 fn a_full_disk_in_the_middle_of_a_load_is_waited_for_and_loses_nothing() {

@@ -7,26 +7,62 @@
     reason = "clippy.toml allows them in tests, but the harness is no test to it"
 )]
 
-mod harness;
-
+mod background_writers;
 mod bad_definition;
 mod bad_input;
 mod bad_settings;
 mod bad_state;
 mod breaker;
+mod broken_answers;
+#[cfg(feature = "faults")]
+mod clocks;
 mod commands;
+mod crash_points;
 mod dead_letters;
 mod disk_full;
+mod explain;
+mod fan_out;
+mod film_rental;
 mod full_load;
+mod harness;
+#[cfg(feature = "faults")]
+mod held_back;
 mod incremental;
 mod index_ownership;
+mod init;
 mod kept_rows;
 mod late_commits;
+mod long_transactions;
+mod memory;
+mod missing_indexes;
 mod odd_tables;
 mod outages;
+mod overload;
+mod poison;
+mod postgres_tls;
 mod refusals;
 mod restarts;
+mod restored_source;
+mod routing;
+mod schema;
+mod schema_changes;
+mod secured;
 mod servers;
+mod several;
+mod shapes;
+mod shapes_fields;
+mod shapes_trees;
+mod shipped;
 mod signals;
 mod soak;
+mod source_faults;
+mod standby;
+mod state_in_use;
+mod ties;
+mod tombstones;
+mod too_old;
+mod type_cases;
+mod typed_keys;
+mod types;
+mod types_in_mapping;
 mod verify;

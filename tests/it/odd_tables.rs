@@ -131,8 +131,11 @@ fn preview_keeps_every_digit_of_a_number() {
 fn a_partitioned_table_is_synced_over_all_its_partitions() {
     let bench = Bench::new(
         "parted",
-        "create table parted (id int primary key, name text, modified timestamptz not null default now())
-           partition by range (id);
+        // A row fills a page, so that the table is large enough for advice.
+        "create table parted (
+           id int primary key, name text, modified timestamptz not null default now(), pad text default repeat('x', 7500)
+         ) partition by range (id);
+         alter table parted alter pad set storage plain;
          create table parted_1 partition of parted for values from (0) to (100);
          create table parted_2 partition of parted for values from (100) to (200);
          insert into parted select g, 'n' || g, now() from generate_series(1, 150) g",

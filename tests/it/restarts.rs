@@ -128,6 +128,15 @@ fn a_second_process_on_one_state_ends_with_4_and_says_who_holds_it() {
     for command in ["once", "run", "resync"] {
         program.command(&[command]).assert_failed(4, &running.pid().to_string());
     }
+    // One that comes while `once` is at work, too: as two lines of a crontab that overlap.
+    running.kill();
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut waiting = Program::new(&database, &index);
+    waiting.set("ELASTIC_URL", &format!("http://{}", silent.local_addr().unwrap()));
+    waiting.set("STORAGE_SUBDIR", program.state().to_str().unwrap());
+    let running = waiting.start(&["once"]);
+    let (_held, _) = silent.accept().unwrap();
+    program.command(&["once"]).assert_refused(4, &["`pgsluice once`", &format!("pid {}", running.pid())]);
     // What only reads works beside it.
     assert_eq!(program.command(&["status"]).code, 0);
     assert_eq!(program.command(&["dead-letters", "list"]).code, 0);

@@ -4,18 +4,20 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use postgres::error::SqlState;
 use postgres::{Client, NoTls};
-use tempfile::TempDir;
 
 use super::{service, unique};
 
 /// A database that is dropped at the end of the test.
 pub struct Database {
     pub name: String,
-    host: String,
-    port: String,
-    user: String,
-    password: String,
+    pub host: String,
+    pub port: String,
+    pub(super) user: String,
+    pub(super) password: String,
+    /// Whether it is dropped at the end; else it goes with its server.
+    pub(super) is_dropped: bool,
 }
 
 impl Database {
@@ -27,17 +29,38 @@ impl Database {
             port: service("PG_DSN__PORT"),
             user: service("PG_DSN__USER"),
             password: service("PG_DSN__PASSWORD"),
+            is_dropped: true,
         };
         let name = &database.name;
         database.connect_to("postgres").batch_execute(&format!("create database {name}")).unwrap();
+        database.add_what_later_versions_have();
         database
+    }
+
+    /// PostgreSQL 12 has `gen_random_uuid()` in an extension only.
+    fn add_what_later_versions_have(&self) {
+        let mut client = self.connect();
+        let version = client.query_one("select current_setting('server_version_num')::int", &[]).unwrap();
+        if version.get::<_, i32>(0) < 130_000 {
+            client.batch_execute("create extension if not exists pgcrypto").unwrap();
+        }
     }
 
     /// A database with the movies schema and `film_count` generated films.
     pub fn with_films(label: &str, film_count: u32) -> Self {
         let database = Self::new(label);
-        database.run_sql_file(&project_path("dev/sample.sql"), &[("films", &film_count.to_string())]);
+        database.fill_with_films(film_count);
         database
+    }
+
+    /// Fills it with the movies schema and `film_count` generated films.
+    pub fn fill_with_films(&self, film_count: u32) {
+        self.run_sql_file(&Self::sample(), &[("films", &film_count.to_string())]);
+    }
+
+    /// The script that makes the movies tables with generated films.
+    pub fn sample() -> PathBuf {
+        project_path("dev/sample.sql")
     }
 
     /// A new connection.
@@ -90,14 +113,28 @@ impl Database {
 
     /// Drops the database now (and lets `Drop` find nothing).
     pub fn drop_now(&self) {
-        self.connect_to("postgres")
-            .batch_execute(&format!("drop database if exists {} with (force)", self.name))
-            .unwrap();
+        self.try_drop().unwrap();
+    }
+
+    /// Drops it, whoever is connected to it; before PostgreSQL 13 there is no `with (force)`.
+    fn try_drop(&self) -> Result<(), postgres::Error> {
+        let name = &self.name;
+        let mut client = Client::connect(&self.dsn("postgres", &self.user, &self.password), NoTls)?;
+        let forced = client.batch_execute(&format!("drop database if exists {name} with (force)"));
+        if forced.as_ref().is_err_and(|error| error.code() == Some(&SqlState::SYNTAX_ERROR)) {
+            client.execute(
+                "select pg_terminate_backend(pid) from pg_stat_activity where datname = $1",
+                &[name],
+            )?;
+            return client.batch_execute(&format!("drop database if exists {name}"));
+        }
+        forced
     }
 
     /// Makes the database anew, empty, under the same name.
     pub fn create_again(&self) {
         self.connect_to("postgres").batch_execute(&format!("create database {}", self.name)).unwrap();
+        self.add_what_later_versions_have();
     }
 
     fn psql(&self) -> Command {
@@ -132,146 +169,17 @@ impl Database {
 
 impl Drop for Database {
     fn drop(&mut self) {
-        let dropped = Client::connect(&self.dsn("postgres", &self.user, &self.password), NoTls).and_then(
-            |mut client| client.batch_execute(&format!("drop database if exists {} with (force)", self.name)),
-        );
-        if let Err(error) = dropped {
+        if !self.is_dropped {
+            return;
+        }
+        if let Err(error) = self.try_drop() {
             eprintln!("database {} stays behind: {error}", self.name);
         }
     }
 }
 
-/// A PostgreSQL server of the test's own, which it may stop, start and kill.
-pub struct Cluster {
-    directory: TempDir,
-    port: String,
-    run_as: Option<&'static str>,
-}
-
-impl Cluster {
-    /// Makes and starts a server; `settings` are lines of its postgresql.conf.
-    pub fn new(settings: &[&str]) -> Self {
-        // PostgreSQL refuses to run as root.
-        let is_root = Command::new("id").arg("-u").output().unwrap().stdout == b"0\n";
-        let directory = tempfile::Builder::new().prefix("pgsluice-cluster").tempdir_in("/tmp").unwrap();
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port().to_string();
-        drop(listener);
-        let cluster = Self { directory, port, run_as: is_root.then_some("nobody") };
-        if is_root {
-            let status = Command::new("chown").arg("nobody").arg(cluster.directory.path()).status().unwrap();
-            assert!(status.success());
-        }
-        std::fs::write(cluster.directory.path().join("password"), "pgsluice").unwrap();
-        let data = cluster.data();
-        let password = cluster.directory.path().join("password");
-        cluster.tool(
-            "initdb",
-            &[
-                "-D",
-                &data,
-                "-U",
-                "pgsluice",
-                "-A",
-                "scram-sha-256",
-                "-N",
-                "--pwfile",
-                password.to_str().unwrap(),
-            ],
-        );
-        let mut conf =
-            std::fs::OpenOptions::new().append(true).open(Path::new(&data).join("postgresql.conf")).unwrap();
-        let socket = cluster.directory.path().display().to_string();
-        writeln!(conf, "port = {}\nlisten_addresses = '127.0.0.1'", cluster.port).unwrap();
-        writeln!(conf, "unix_socket_directories = '{socket}'\nfsync = off").unwrap();
-        writeln!(conf, "max_prepared_transactions = 10\nwal_level = logical").unwrap();
-        for line in settings {
-            writeln!(conf, "{line}").unwrap();
-        }
-        cluster.start();
-        cluster
-    }
-
-    /// Starts the server and waits for it.
-    pub fn start(&self) {
-        let log = self.directory.path().join("log");
-        self.tool("pg_ctl", &["-D", &self.data(), "-l", log.to_str().unwrap(), "-w", "start"]);
-    }
-
-    /// Stops the server; `immediate` is a crash.
-    pub fn stop(&self, mode: &str) {
-        self.tool("pg_ctl", &["-D", &self.data(), "-m", mode, "-w", "stop"]);
-    }
-
-    /// A database on this server; it goes with the server.
-    pub fn database(&self, name: &str) -> Database {
-        let database = self.future_database(name);
-        database.create_again();
-        database
-    }
-
-    /// The same before it exists.
-    pub fn future_database(&self, name: &str) -> Database {
-        Database {
-            name: name.to_owned(),
-            host: "127.0.0.1".to_owned(),
-            port: self.port.clone(),
-            user: "pgsluice".to_owned(),
-            password: "pgsluice".to_owned(),
-        }
-    }
-
-    fn data(&self) -> String {
-        self.directory.path().join("data").display().to_string()
-    }
-
-    fn tool(&self, name: &str, arguments: &[&str]) {
-        let path = PathBuf::from(service("PG_BIN")).join(name);
-        let mut command = match self.run_as {
-            Some(user) => {
-                let mut command = Command::new("runuser");
-                command.args(["-u", user, "--"]).arg(path);
-                command
-            }
-            None => Command::new(path),
-        };
-        // A server that is started must not hold a pipe of ours open.
-        let log = std::fs::File::create(self.directory.path().join(format!("{name}.out"))).unwrap();
-        let status = command
-            .args(arguments)
-            .current_dir(self.directory.path())
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().unwrap())
-            .stderr(log)
-            .status()
-            .unwrap();
-        let said = std::fs::read_to_string(self.directory.path().join(format!("{name}.out"))).unwrap();
-        assert!(status.success(), "{name} {arguments:?}: {said}");
-    }
-}
-
-impl Drop for Cluster {
-    fn drop(&mut self) {
-        let path = PathBuf::from(service("PG_BIN")).join("pg_ctl");
-        let mut command = match self.run_as {
-            Some(user) => {
-                let mut command = Command::new("runuser");
-                command.args(["-u", user, "--"]).arg(path);
-                command
-            }
-            None => Command::new(path),
-        };
-        let _ = command
-            .args(["-D", &self.data(), "-m", "immediate", "-w", "stop"])
-            .current_dir("/")
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .status();
-    }
-}
-
 /// A file of the project.
-fn project_path(path: &str) -> PathBuf {
+pub(super) fn project_path(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }
 

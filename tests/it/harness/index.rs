@@ -209,6 +209,19 @@ impl Index {
         answer.get("_source").cloned()
     }
 
+    /// One document as the server keeps it, byte for byte: a parsed number has fewer digits.
+    pub fn document_text(&self, id: &str) -> Option<String> {
+        #[derive(serde::Deserialize)]
+        struct Answer {
+            #[serde(rename = "_source")]
+            source: Option<Box<serde_json::value::RawValue>>,
+        }
+        let url = format!("{}/{}/_doc/{id}", self.url, self.alias);
+        let text = self.agent.get(url).call().unwrap().body_mut().read_to_string().unwrap();
+        let answer: Answer = serde_json::from_str(&text).unwrap();
+        answer.source.map(|source| source.get().to_owned())
+    }
+
     /// The number of documents, after a refresh.
     pub fn count(&self) -> u64 {
         self.call("POST", &format!("{}/_refresh", self.alias), &Value::Null);

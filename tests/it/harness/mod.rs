@@ -3,22 +3,45 @@
 //! The servers are those of `dev/services`; the environment says where they are. Without them a test fails: a run
 //! that tried nothing must not look like a success.
 
+#[cfg(feature = "faults")]
+mod clock;
+mod cluster;
 mod database;
+mod disk;
 mod evidence;
 mod index;
 mod oracle;
+mod pooler;
 mod program;
 mod proxy;
+mod settled;
+mod several;
+mod shape;
+mod slow;
+mod statements;
 mod things;
 mod wait;
 
-pub use database::{Cluster, Database, film_schema, shared_movies};
+#[cfg(feature = "faults")]
+pub use clock::Clock;
+pub use cluster::Cluster;
+pub use database::{Database, film_schema, shared_movies};
+pub use disk::SmallDisk;
 pub use evidence::Evidence;
 pub use index::{Alone, Index, Server};
-pub use oracle::{Documents, assert_same, classic_documents, movies_documents};
+pub use oracle::{Documents, assert_same, classic_documents, documents, is_same, movies_documents};
+pub use pooler::Pooler;
 pub use program::{Finished, Program, Running};
-pub use proxy::{Deed, Proxy, dead_node};
-pub use things::{things_database, things_documents, things_mapping, things_program};
+pub use proxy::{Deed, Gate, Proxy, actions, dead_node};
+pub use settled::{assert_settled, assert_settled_beside};
+pub use several::Several;
+pub use shape::Shape;
+pub use slow::read_slowly;
+pub use statements::{Statements, action_count};
+pub use things::{
+    hiding_program, shown_documents, things_database, things_database_in, things_documents, things_mapping,
+    things_program,
+};
 pub use wait::wait_until;
 
 use std::sync::atomic::{AtomicU32, Ordering};

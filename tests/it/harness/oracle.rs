@@ -103,6 +103,11 @@ pub fn differences(found: &Documents, expected: &Documents) -> Vec<String> {
     lines
 }
 
+/// Whether both are the same.
+pub fn is_same(found: &Documents, expected: &Documents) -> bool {
+    differences(found, expected).is_empty()
+}
+
 /// Fails with the first differences unless both are the same.
 pub fn assert_same(found: &Documents, expected: &Documents) {
     let lines = differences(found, expected);

@@ -6,8 +6,10 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
+
+use serde_json::Value;
 
 use super::Server;
 
@@ -42,6 +44,8 @@ pub enum Deed {
     Pass,
     /// Keep it back for so long before it is passed on; what becomes of the client meanwhile makes no difference.
     PassLater(Duration),
+    /// Keep it back until the gate is opened; what becomes of the client meanwhile makes no difference.
+    PassThrough(Gate),
     /// Answer for the server, which never sees it: status, headers (each with its line end), body.
     Answer(u16, String, String),
     /// Keep silent; the server never sees it.
@@ -50,10 +54,39 @@ pub enum Deed {
     HangUp,
     /// Pass it on and answer something else.
     PassAndAnswer(u16, String),
+    /// Pass it on and answer what says that it is gzip and is not.
+    PassAndGarble,
     /// Pass it on and hang up in the middle of the answer.
     CutAnswer,
     /// Pass a bulk request on without its last action, so that the answer has an item less.
     LoseAction,
+    /// Pass a bulk request on without the actions at these places, and answer `item` for each of them.
+    RefuseItems { positions: Vec<usize>, item: Value },
+}
+
+/// What keeps requests back until it is opened; clones are the same gate.
+#[derive(Clone, Debug, Default)]
+pub struct Gate {
+    is_open: Arc<(Mutex<bool>, Condvar)>,
+    answers: Arc<Mutex<Vec<String>>>,
+}
+
+impl Gate {
+    /// Lets everything through from now on.
+    pub fn open(&self) {
+        *self.is_open.0.lock().unwrap() = true;
+        self.is_open.1.notify_all();
+    }
+
+    /// What the server answered to requests that were kept back.
+    pub fn answers(&self) -> Vec<String> {
+        self.answers.lock().unwrap().clone()
+    }
+
+    fn wait(&self) {
+        let (is_open, opened) = &*self.is_open;
+        drop(opened.wait_while(is_open.lock().unwrap(), |is_open| !*is_open).unwrap());
+    }
 }
 
 impl Deed {
@@ -176,22 +209,38 @@ fn serve(stream: &TcpStream, shared: &Shared) -> std::io::Result<()> {
             }
             Deed::HangUp => return stream.shutdown(Shutdown::Both),
             Deed::Answer(status, headers, body) => answer(stream, status, &headers, body.as_bytes())?,
-            Deed::Pass | Deed::PassLater(_) => {
+            Deed::Pass | Deed::PassLater(_) | Deed::PassThrough(_) => {
                 if let Deed::PassLater(wait) = deed {
                     std::thread::sleep(wait);
                 }
+                if let Deed::PassThrough(gate) = &deed {
+                    gate.wait();
+                }
                 let (status, product, found) = pass_on(shared, &asked, content_type.as_deref(), body)?;
+                if let Deed::PassThrough(gate) = &deed {
+                    gate.answers.lock().unwrap().push(String::from_utf8_lossy(&found).into_owned());
+                }
                 answer(stream, status, &product, &found)?;
             }
             Deed::PassAndAnswer(status, instead) => {
                 pass_on(shared, &asked, content_type.as_deref(), body)?;
                 answer(stream, status, "", instead.as_bytes())?;
             }
+            Deed::PassAndGarble => {
+                pass_on(shared, &asked, content_type.as_deref(), body)?;
+                let garbage = [&[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3][..], &[0xa5; 90]].concat();
+                answer(stream, 200, "content-encoding: gzip\r\n", &garbage)?;
+            }
             Deed::CutAnswer => {
                 let (status, _, found) = pass_on(shared, &asked, content_type.as_deref(), body)?;
                 write!(&*stream, "HTTP/1.1 {status} x\r\ncontent-length: {}\r\n\r\n", found.len())?;
                 (&*stream).write_all(&found[..found.len() / 2])?;
                 return stream.shutdown(Shutdown::Both);
+            }
+            Deed::RefuseItems { positions, item } => {
+                let (status, product, found) =
+                    refuse_items(shared, &asked, content_type.as_deref(), &positions, &item)?;
+                answer(stream, status, &product, &found)?;
             }
             Deed::LoseAction => {
                 let mut lines: Vec<&str> = asked.body.lines().collect();
@@ -233,6 +282,62 @@ fn read_head(reader: &mut impl BufRead) -> std::io::Result<Option<(Asked, Option
     let (body, at) = (String::new(), Instant::now());
     let asked = Asked { method, path, authorization, body, body_bytes, waits_for_100, at };
     Ok(Some((asked, content_type)))
+}
+
+/// The actions of a bulk body: what is to be done to which document, and the lines.
+pub fn actions(body: &str) -> Vec<(String, String, String)> {
+    let mut actions = Vec::new();
+    let mut lines = body.lines();
+    while let Some(head) = lines.next() {
+        let parsed: Value = serde_json::from_str(head).unwrap();
+        let (operation, fields) = parsed.as_object().unwrap().iter().next().unwrap();
+        let mut text = format!("{head}\n");
+        if operation != "delete" {
+            text.push_str(lines.next().unwrap());
+            text.push('\n');
+        }
+        actions.push((operation.clone(), fields["_id"].as_str().unwrap().to_owned(), text));
+    }
+    actions
+}
+
+/// Passes on what is not refused, and puts the refusals into the answer where they belong.
+fn refuse_items(
+    shared: &Shared,
+    asked: &Asked,
+    content_type: Option<&str>,
+    positions: &[usize],
+    item: &Value,
+) -> std::io::Result<(u16, String, Vec<u8>)> {
+    let actions = actions(&asked.body);
+    let passed: String = actions
+        .iter()
+        .enumerate()
+        .filter(|(place, _)| !positions.contains(place))
+        .map(|(_, (_, _, text))| text.as_str())
+        .collect();
+    let mut found = Vec::new();
+    let mut product = "x-elastic-product: Elasticsearch\r\n".to_owned();
+    if !passed.is_empty() {
+        let (status, its_product, body) = pass_on(shared, asked, content_type, passed.into_bytes())?;
+        let answered: Value = serde_json::from_slice(&body)?;
+        let Some(items) = answered["items"].as_array() else { return Ok((status, its_product, body)) };
+        found.clone_from(items);
+        product = its_product;
+    }
+    let mut found = found.into_iter();
+    let items: Vec<Value> = actions
+        .iter()
+        .enumerate()
+        .map(|(place, (operation, _, _))| {
+            if positions.contains(&place) {
+                serde_json::json!({ operation: item })
+            } else {
+                found.next().unwrap()
+            }
+        })
+        .collect();
+    Ok((200, product, serde_json::json!({ "items": items }).to_string().into_bytes()))
 }
 
 /// Asks the server; returns its status, the header by which Elasticsearch is known, and the body.

@@ -8,7 +8,11 @@ use super::{Database, Index, Program};
 
 /// A database with `count` things, all of them good: `t00001` and so on.
 pub fn things_database(label: &str, count: u32) -> Database {
-    let database = Database::new(label);
+    things_database_in(Database::new(label), count)
+}
+
+/// The same in a database that is there.
+pub fn things_database_in(database: Database, count: u32) -> Database {
     database.execute(&format!(
         "create table thing (
             id      text primary key,
@@ -70,4 +74,21 @@ pub fn things_documents(client: &mut Client) -> Documents {
         "select id, json_build_object('id', id, 'number', number, 'code', code, 'day', day, 'parts', parts)::text
            from thing",
     )
+}
+
+/// The same without those whose code is `hidden`, which are deleted by that; verify by itself is off.
+pub fn hiding_program(database: &Database, index: &Index, mapping: &Value) -> Program {
+    let mut program = things_program(database, index, mapping);
+    let definition = std::fs::read_to_string(program.folder().join("things.toml")).unwrap();
+    let hiding = definition.replace("[document]", "where = \"code is distinct from 'hidden'\"\n[document]");
+    program.write("things.toml", &hiding);
+    program.set("VERIFY_INTERVAL", "0");
+    program
+}
+
+/// What that definition makes of the table.
+pub fn shown_documents(client: &mut Client) -> Documents {
+    let mut documents = things_documents(client);
+    documents.retain(|_, document| document["code"] != "hidden");
+    documents
 }

@@ -1,0 +1,297 @@
+//! The part of the plan that is about the document: which cells each field is made of, and which rows count.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use crate::cell::{CellFormat, write_json_string};
+use crate::definition::{
+    ColumnReference, Expression, Field, Filter, FilterTest, Item, JoinName, RelationId, Source, TableName,
+};
+use crate::plan::{
+    PlannedColumn, PlannedField, PlannedItem, PlannedJoinName, PlannedRelation, PlannedSource,
+};
+use crate::postgres::plan::Planner;
+use crate::postgres::select::{SelectList, for_document, for_document_expression};
+use crate::postgres::sql::{LINK, ROW, literal, name};
+use crate::postgres::written::WrittenCondition;
+
+/// What is selected of the root and of each relation.
+pub(super) struct SelectLists<'l> {
+    pub(super) root: &'l mut SelectList,
+    pub(super) relations: &'l mut [SelectList],
+}
+
+impl SelectLists<'_> {
+    fn add(&mut self, at: Option<usize>, selected: (String, CellFormat)) -> PlannedColumn {
+        match at {
+            None => self.root.add(selected),
+            Some(relation) => self.relations[relation].add(selected),
+        }
+    }
+}
+
+impl Planner<'_> {
+    /// Plans all fields of the document.
+    pub(super) fn document(&mut self, lists: &mut SelectLists<'_>) -> Vec<PlannedField> {
+        let definition = self.definition;
+        self.object(&definition.document, None, lists)
+    }
+
+    /// Plans the fields of an object, those that come into it by inlining included.
+    fn object(
+        &mut self,
+        fields: &[Field],
+        at: Option<usize>,
+        lists: &mut SelectLists<'_>,
+    ) -> Vec<PlannedField> {
+        let mut names = HashSet::new();
+        collect_names(fields, &mut names);
+        self.fields(fields, at, &Arc::new(names), lists)
+    }
+
+    fn fields(
+        &mut self,
+        fields: &[Field],
+        at: Option<usize>,
+        taken: &Arc<HashSet<String>>,
+        lists: &mut SelectLists<'_>,
+    ) -> Vec<PlannedField> {
+        let mut planned = Vec::new();
+        for field in fields {
+            if let Some(source) = self.source(field, at, taken, lists) {
+                let mut label = Vec::new();
+                write_json_string(&mut label, &field.name);
+                label.push(b':');
+                planned.push(PlannedField { label, source });
+            }
+        }
+        planned
+    }
+
+    fn source(
+        &mut self,
+        field: &Field,
+        at: Option<usize>,
+        taken: &Arc<HashSet<String>>,
+        lists: &mut SelectLists<'_>,
+    ) -> Option<PlannedSource> {
+        let place = field.name.as_str();
+        Some(match &field.source {
+            Source::Value(expression) => PlannedSource::Cell(self.select(expression, at, lists, place)?),
+            Source::Constant(value) => PlannedSource::Constant(value.to_string().into_bytes()),
+            Source::One { relation, item, filters } => {
+                let item = self.item(item, *relation, lists, place)?;
+                PlannedSource::One(self.related(*relation, item, filters, lists, place))
+            }
+            Source::Inline { relation, fields, filters } => {
+                let item = PlannedItem::Object(self.fields(fields, Some(relation.0), taken, lists));
+                PlannedSource::Inline(self.related(*relation, item, filters, lists, place))
+            }
+            Source::List { relation, item, filters, order, limit } => {
+                let item = self.item(item, *relation, lists, place)?;
+                let mut related = self.related(*relation, item, filters, lists, place);
+                related.limit = *limit;
+                for part in order {
+                    if let Some(column) = self.select(&part.expression, Some(relation.0), lists, place) {
+                        related.order.push((column, part.descending));
+                    }
+                }
+                PlannedSource::List(related)
+            }
+            Source::Count { relation, filters } => {
+                let nothing = PlannedItem::Object(Vec::new());
+                PlannedSource::Count(self.related(*relation, nothing, filters, lists, place))
+            }
+            Source::Flatten(expression) => {
+                let column = self.select(expression, at, lists, place)?;
+                if !matches!(column.format, CellFormat::Json | CellFormat::Jsonb) {
+                    self.problems.push(format!("document.{place}: only json and jsonb can be flattened"));
+                }
+                PlannedSource::Flatten { column, taken: Arc::clone(taken) }
+            }
+            Source::Geo { lat, lon } => PlannedSource::Geo {
+                lat: self.select(lat, at, lists, place)?,
+                lon: self.select(lon, at, lists, place)?,
+            },
+            Source::Join { name, parent } => PlannedSource::Join {
+                name: match name {
+                    JoinName::Constant(name) => {
+                        let mut json = Vec::new();
+                        write_json_string(&mut json, name);
+                        PlannedJoinName::Constant(json)
+                    }
+                    JoinName::Of(expression) => {
+                        PlannedJoinName::Of(self.select_text(expression, at, lists, place)?)
+                    }
+                },
+                parent: match parent {
+                    Some(parent) => Some(self.select_text(parent, at, lists, place)?),
+                    None => None,
+                },
+            },
+        })
+    }
+
+    fn item(
+        &mut self,
+        item: &Item,
+        RelationId(relation): RelationId,
+        lists: &mut SelectLists<'_>,
+        place: &str,
+    ) -> Option<PlannedItem> {
+        match item {
+            Item::Value(expression) => {
+                self.select(expression, Some(relation), lists, place).map(PlannedItem::Value)
+            }
+            Item::Object(fields) => Some(PlannedItem::Object(self.object(fields, Some(relation), lists))),
+        }
+    }
+
+    fn related(
+        &mut self,
+        RelationId(relation): RelationId,
+        item: PlannedItem,
+        filters: &[Filter],
+        lists: &mut SelectLists<'_>,
+        place: &str,
+    ) -> PlannedRelation {
+        let filter = self.filter(relation, filters, lists, place);
+        PlannedRelation { relation, filter, order: Vec::new(), limit: None, item }
+    }
+
+    /// Selects a value of the row at hand.
+    fn select(
+        &mut self,
+        expression: &Expression,
+        at: Option<usize>,
+        lists: &mut SelectLists<'_>,
+        place: &str,
+    ) -> Option<PlannedColumn> {
+        let selected = match expression {
+            Expression::Column(reference) => {
+                let (alias, table) = self.owner(reference, at, place)?;
+                let column = self.column(&table, &reference.column, &format!("document.{place}"))?;
+                for_document(alias, &column)
+            }
+            // What is wrong with it was found when it was described.
+            Expression::Sql(sql) => for_document_expression(&enclosed(sql), self.written.form(at, sql)?),
+        };
+        Some(lists.add(at, selected))
+    }
+
+    /// Selects a value of the row at hand as PostgreSQL's own text, as it is in an `_id`.
+    fn select_text(
+        &mut self,
+        expression: &Expression,
+        at: Option<usize>,
+        lists: &mut SelectLists<'_>,
+        place: &str,
+    ) -> Option<PlannedColumn> {
+        let value = match expression {
+            Expression::Column(reference) => {
+                let (alias, table) = self.owner(reference, at, place)?;
+                self.column(&table, &reference.column, &format!("document.{place}"))?;
+                format!("{alias}.{}", name(&reference.column))
+            }
+            Expression::Sql(sql) => enclosed(sql),
+        };
+        Some(lists.add(at, (format!("{value}::text"), CellFormat::Text)))
+    }
+
+    fn owner(
+        &mut self,
+        reference: &ColumnReference,
+        at: Option<usize>,
+        place: &str,
+    ) -> Option<(&'static str, TableName)> {
+        match (at, reference.through) {
+            (None, false) => Some((ROW, self.definition.root.table.clone())),
+            (Some(relation), false) => Some((ROW, self.definition.relations[relation].table.clone())),
+            (Some(relation), true) if self.definition.relations[relation].through.is_some() => {
+                self.definition.relations[relation]
+                    .through
+                    .as_ref()
+                    .map(|through| (LINK, through.table.clone()))
+            }
+            _ => {
+                self.problems.push(format!(
+                    "document.{place}: through.{} names a link table, and there is none here",
+                    reference.column
+                ));
+                None
+            }
+        }
+    }
+
+    /// Selects whether a row meets the relation's own condition and all filters, decided by PostgreSQL with the
+    /// column's own type; nothing if every row counts.
+    fn filter(
+        &mut self,
+        relation: usize,
+        filters: &[Filter],
+        lists: &mut SelectLists<'_>,
+        place: &str,
+    ) -> Option<usize> {
+        if let Some(known) = self.filters.get(&(relation, filters.to_vec())) {
+            return Some(*known);
+        }
+        let mut conditions: Vec<String> =
+            self.definition.relations[relation].condition.iter().map(|sql| enclosed(sql)).collect();
+        for filter in filters {
+            match filter {
+                Filter::Sql(sql) => conditions.push(enclosed(sql)),
+                Filter::Column { column: reference, test } => {
+                    let (alias, table) = self.owner(reference, Some(relation), place)?;
+                    self.column(&table, &reference.column, &format!("document.{place}.where"))?;
+                    conditions.push(condition(&format!("{alias}.{}", name(&reference.column)), test));
+                }
+            }
+        }
+        if conditions.is_empty() {
+            return None;
+        }
+        let sql = format!("({})", conditions.join(" and "));
+        self.conditions.push(WrittenCondition {
+            place: format!("document.{place}.where"),
+            relation,
+            sql: sql.clone(),
+        });
+        let position = lists.relations[relation].add((sql, CellFormat::Bool)).position;
+        self.filters.insert((relation, filters.to_vec()), position);
+        Some(position)
+    }
+}
+
+fn condition(column: &str, test: &FilterTest) -> String {
+    let list = |values: &[String]| {
+        let values: Vec<String> = values.iter().map(|value| literal(value)).collect();
+        values.join(", ")
+    };
+    match test {
+        FilterTest::IsNull(true) => format!("{column} is null"),
+        FilterTest::IsNull(false) => format!("{column} is not null"),
+        FilterTest::OneOf(values) => format!("{column} in ({})", list(values)),
+        FilterTest::NoneOf(values) => format!("({column} in ({})) is not true", list(values)),
+        FilterTest::Compared(comparison, value) => {
+            format!("{column} {} {}", comparison.operator(), literal(value))
+        }
+    }
+}
+
+/// What the definition says in SQL, as one term; the line break ends a comment at its end.
+pub(super) fn enclosed(sql: &str) -> String {
+    format!("({sql}\n)")
+}
+
+/// The names of an object's fields, those that inlining brings into it included.
+fn collect_names(fields: &[Field], names: &mut HashSet<String>) {
+    for field in fields {
+        match &field.source {
+            Source::Inline { fields, .. } => collect_names(fields, names),
+            Source::Flatten(_) => {}
+            _ => {
+                names.insert(field.name.clone());
+            }
+        }
+    }
+}
