@@ -40,7 +40,7 @@ fn a_kept_row_that_a_poll_saw_changing_is_read_anew() {
     let mut program = Program::new(&database, &index);
     program.set("ELASTIC_URL", &proxy.url()).set("CHUNK_SIZE", "20").set("CHANNEL_CAPACITY", "1");
     program.set("REQUEST_INTERVAL", "0.1");
-    let running = program.run();
+    let running = program.start(&["run"]);
     wait_until(Duration::from_secs(30), "a range is sent", || !proxy.bulks().is_empty());
     let mut client = database.connect();
     let person: String = client
