@@ -83,7 +83,8 @@ fn parts_of(fields: &[PlannedField]) -> Vec<(String, Part)> {
                     .map(|(name, column)| (name.to_owned(), Part::of(column.format.form())))
                     .into(),
             ),
-            PlannedSource::Count(_) => Part::of(Cow::Owned(Form::Integer(64))),
+            // Related rows of one row are never so many that an `integer` field refuses their number.
+            PlannedSource::Count(_) => Part::of(Cow::Owned(Form::Integer(32))),
             // What these hold, the definition says, or each row.
             PlannedSource::Constant(_) | PlannedSource::Flatten { .. } | PlannedSource::Join { .. } => {
                 continue;

@@ -149,6 +149,17 @@ pub(super) fn classify(error: &postgres::Error, attempt: String) -> Error {
     }
 }
 
+/// The same for a statement that tries what the definition says in SQL at `place`: only what is wrong with the SQL itself
+/// has the definition's `cure`.
+pub(super) fn classify_written(error: &postgres::Error, place: &str, cure: &str) -> Error {
+    let is_right_missing = error.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE);
+    let tried = classify(error, format!("cannot try {place} of the definition"));
+    if tried.is_retryable() || is_right_missing {
+        return tried;
+    }
+    classify(error, format!("{place} of the definition is wrong")).hint(cure)
+}
+
 /// Whether the same attempt may succeed later without anyone changing the definition, the rights or the settings.
 ///
 /// Classes after PostgreSQL's appendix A: 08 connection, 53 resources, 57 operator intervention (shutdown, crash, not

@@ -10,7 +10,7 @@ use postgres::{Client, Row};
 use crate::cell::CellFormat;
 use crate::definition::Definition;
 use crate::error::{Error, Result};
-use crate::postgres::connect::{begin_snapshot_sql, classify, connect};
+use crate::postgres::connect::{begin_snapshot_sql, classify, classify_written, connect};
 use crate::postgres::plan::{SourcePlan, plan};
 use crate::postgres::related_read::KeptRows;
 use crate::postgres::select::is_readable;
@@ -115,13 +115,9 @@ impl Source {
         }
         for (statement, place, cure) in attempts {
             self.begin()?;
-            self.client.query_typed(&statement, &[]).map_err(|error| {
-                let passing = classify(&error, format!("cannot try {place} of the definition"));
-                if passing.is_retryable() {
-                    return passing;
-                }
-                classify(&error, format!("{place} of the definition is wrong")).hint(cure)
-            })?;
+            self.client
+                .query_typed(&statement, &[])
+                .map_err(|error| classify_written(&error, place, cure))?;
             self.commit()?;
         }
         let plan = Arc::clone(&self.plan);

@@ -11,7 +11,7 @@ use crate::definition::{Definition, Expression, Field, Filter, Item, JoinName, R
 use crate::error::Result;
 use crate::form::Form;
 use crate::postgres::catalog::Catalog;
-use crate::postgres::connect::classify;
+use crate::postgres::connect::{classify, classify_written};
 use crate::postgres::plan_document::enclosed;
 use crate::postgres::sql::{LINK, ROW, table};
 use crate::postgres::type_form::TypeForms;
@@ -134,12 +134,8 @@ pub(super) fn try_conditions(
         }
         for condition in own {
             try_statement(client, begin, &statement(&[condition])).map_err(|error| {
-                let error = classify(&error, format!("{} of the definition is wrong", condition.place));
-                if error.is_retryable() {
-                    error
-                } else {
-                    error.hint("PostgreSQL compares with the column's own type: write values of that type")
-                }
+                let cure = "PostgreSQL compares with the column's own type: write values of that type";
+                classify_written(&error, &condition.place, cure)
             })?;
         }
     }

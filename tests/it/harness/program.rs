@@ -18,13 +18,14 @@ const LIMIT: Duration = Duration::from_secs(120);
 /// The program with its settings and a state of its own.
 pub struct Program {
     settings: BTreeMap<String, String>,
-    folder: TempDir,
+    /// What runs needs it longer than the one who started it: a state that is removed ends a run.
+    folder: Arc<TempDir>,
 }
 
 impl Program {
     /// The program between a database and an index.
     pub fn new(database: &Database, index: &Index) -> Self {
-        let folder = TempDir::new().unwrap();
+        let folder = Arc::new(TempDir::new().unwrap());
         let mut settings: BTreeMap<String, String> = BTreeMap::new();
         settings.extend(database.settings());
         settings.extend(index.settings());
@@ -115,7 +116,7 @@ impl Program {
                 text
             })
         };
-        Running { child, log, reader: Some(reader), stdout: Some(stdout) }
+        Running { child, log, reader: Some(reader), stdout: Some(stdout), _folder: Arc::clone(&self.folder) }
     }
 
     /// Runs a command to its end.
@@ -144,6 +145,7 @@ pub struct Running {
     log: Arc<Mutex<String>>,
     reader: Option<JoinHandle<()>>,
     stdout: Option<JoinHandle<String>>,
+    _folder: Arc<TempDir>,
 }
 
 impl Running {
