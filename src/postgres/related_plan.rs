@@ -57,7 +57,7 @@ pub(super) fn kept_relation(
     let related = catalog.get(&relation.table)?;
     let nearer = match &relation.through {
         Some(through) => &through.table,
-        None => &relation.below.map_or(&definition.root.table, |below| &definition.relations[below.0].table),
+        None => relation.below.map_or(&definition.root.table, |below| &definition.relations[below.0].table),
     };
     let nearer = catalog.get(nearer)?;
     // A row of its own for each row of the root is needed once.
