@@ -24,6 +24,7 @@ mod explain;
 mod fan_out;
 mod film_rental;
 mod full_load;
+mod generated;
 mod harness;
 #[cfg(feature = "faults")]
 mod held_back;
