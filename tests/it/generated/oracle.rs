@@ -38,7 +38,8 @@ pub fn query(model: &Model) -> String {
             .join(" || '|' || "),
     };
     let document = oracle.object(&model.document, &root, None);
-    let condition = model.root_condition.as_ref().map_or("true".to_owned(), |sql| root.write(sql));
+    let condition =
+        model.root_condition.as_ref().map_or("true".to_owned(), |sql| in_brackets(&root.write(sql)));
     format!("select {id}, ({document})::text from {} r where {condition}", table.sql())
 }
 
@@ -166,9 +167,9 @@ impl Oracle<'_> {
                 (conditions, from)
             }
         };
-        conditions.extend(related.condition.iter().map(|sql| format!("({})", own.write(sql))));
+        conditions.extend(related.condition.iter().map(|sql| in_brackets(&own.write(sql))));
         match filter {
-            Some(Filter::Sql(sql)) => conditions.push(format!("({})", own.write(sql))),
+            Some(Filter::Sql(sql)) => conditions.push(in_brackets(&own.write(sql))),
             Some(Filter::Columns(tests)) => {
                 for (is_link, column, test) in tests {
                     let value = self.plain(&Value::Column { is_link: *is_link, column: *column }, &own);
@@ -186,7 +187,7 @@ impl Oracle<'_> {
                 let alias = if *is_link { &row.link } else { &row.alias };
                 format!("{alias}.{}", quoted(&self.model.column(row.relation, *is_link, *column).name))
             }
-            Value::Sql(sql, _) => format!("({})", row.write(sql)),
+            Value::Sql(sql, _) => in_brackets(&row.write(sql)),
         }
     }
 
@@ -251,6 +252,11 @@ impl Oracle<'_> {
             .collect();
         written.join(", ")
     }
+}
+
+/// The line break ends a comment.
+fn in_brackets(sql: &str) -> String {
+    format!("({sql}\n)")
 }
 
 fn condition(value: &str, test: &Test) -> String {
