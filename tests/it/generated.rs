@@ -11,6 +11,7 @@ mod schema;
 mod written;
 
 use std::ops::Range;
+use std::time::Instant;
 
 use fastrand::Rng;
 use postgres::Client;
@@ -45,8 +46,15 @@ fn documents_of_generated_trees_equal_one_query() {
         let mut model = schema::tree(&mut rng);
         model.document = document::document(&mut rng, &model);
         // All of the other seeds too: what several of them have in common is the bug.
+        let began = Instant::now();
         let tried =
             std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| try_out(seed, &mut rng, &model)));
+        eprintln!(
+            "seed {seed}: {} tables, {} relations, {:.1} s",
+            model.tables.len(),
+            model.relations.len(),
+            began.elapsed().as_secs_f64()
+        );
         if tried.is_err() {
             failed.push(seed);
             eprintln!("seed {seed} failed:\n{}\n{}", written::tables(&model), written::definition(&model));

@@ -51,6 +51,7 @@ mod servers;
 mod several;
 mod shapes;
 mod shapes_fields;
+mod shapes_shop;
 mod shapes_trees;
 mod shipped;
 mod signals;

@@ -90,10 +90,12 @@ impl Author<'_> {
     }
 
     fn list(&mut self, relation: usize, item: Item, filter: Option<Filter>) -> Source {
-        let mut order = Vec::new();
+        let mut order: Vec<(Value, bool)> = Vec::new();
         while chance(self.rng, 40) {
             let value = self.value(Some(relation));
-            order.push((value, self.rng.bool()));
+            if order.iter().all(|(known, _)| *known != value) {
+                order.push((value, self.rng.bool()));
+            }
         }
         let limit = chance(self.rng, 25).then(|| self.rng.usize(1..=3));
         Source::List { relation, item, filter, order, limit }

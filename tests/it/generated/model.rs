@@ -97,7 +97,7 @@ pub struct Relation {
 }
 
 /// A value of the row at hand.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Value {
     Column {
         is_link: bool,

@@ -269,12 +269,19 @@ impl Grower<'_> {
                 (link, self.reference(link, nearer, true))
             }
         };
-        let far_columns = self.reference(link, target, true);
+        // A link table may be a child whose own children are wanted.
+        let is_chain = link != target && !self.model.tables[link].key.is_empty() && chance(self.rng, 25);
+        let on = if is_chain {
+            let columns = self.reference(target, link, true);
+            pairs(&columns, &self.model.tables[link].key)
+        } else {
+            let columns = self.reference(link, target, true);
+            pairs(&self.model.tables[target].key, &columns)
+        };
         let nearer_columns: Vec<usize> = match child_targets(&self.model, below, link, &near_columns) {
             Some(targets) => targets,
             None => self.model.tables[nearer].key.clone(),
         };
-        let on = pairs(&self.model.tables[target].key, &far_columns);
         let through = Through { table: link, on: pairs(&near_columns, &nearer_columns) };
         self.add(below, target, on, Some(through), 1, false);
     }
