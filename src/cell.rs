@@ -122,10 +122,14 @@ impl CellFormat {
             Self::Int2 | Self::Int4 | Self::Int8 | Self::Timestamptz | Self::Timestamp | Self::Date => {
                 integer(left).cmp(&integer(right))
             }
-            Self::Float4 => f32::from_bits(u32::from_be_bytes(fixed(left)))
-                .total_cmp(&f32::from_bits(u32::from_be_bytes(fixed(right)))),
-            Self::Float8 => f64::from_bits(u64::from_be_bytes(fixed(left)))
-                .total_cmp(&f64::from_bits(u64::from_be_bytes(fixed(right)))),
+            Self::Float4 => {
+                let float = |bytes| f64::from(f32::from_bits(u32::from_be_bytes(fixed(bytes))));
+                compare_float(float(left), float(right))
+            }
+            Self::Float8 => {
+                let float = |bytes| f64::from_bits(u64::from_be_bytes(fixed(bytes)));
+                compare_float(float(left), float(right))
+            }
             Self::Composed(Form::Numeric { .. } | Form::Money) => compare_numeric(left, right),
             Self::Bool
             | Self::Text
@@ -138,13 +142,28 @@ impl CellFormat {
     }
 }
 
-/// Compares two `numeric` texts by value: sign, then length of the whole part, then the digits.
+/// Compares two `numeric` texts by value: sign, then length of the whole part, then the digits. As PostgreSQL has it,
+/// 1.5 and 1.50 are equal, and NaN is the largest.
 fn compare_numeric(left: &[u8], right: &[u8]) -> Ordering {
+    /// 0 for a number, more and less for what lies beyond all numbers.
+    fn place(text: &[u8]) -> i8 {
+        match text {
+            b"NaN" => 2,
+            b"Infinity" => 1,
+            b"-Infinity" => -1,
+            _ => 0,
+        }
+    }
     fn parts(text: &[u8]) -> (bool, &[u8], &[u8]) {
         let (negative, digits) = text.strip_prefix(b"-").map_or((false, text), |rest| (true, rest));
         let point = digits.iter().position(|byte| *byte == b'.').unwrap_or(digits.len());
         let fraction = digits.get(point + 1..).unwrap_or_default();
-        (negative, &digits[..point], fraction)
+        let end = fraction.iter().rposition(|digit| *digit != b'0').map_or(0, |last| last + 1);
+        (negative, &digits[..point], &fraction[..end])
+    }
+    let (left_place, right_place) = (place(left), place(right));
+    if left_place != 0 || right_place != 0 {
+        return left_place.cmp(&right_place);
     }
     let (left_negative, left_whole, left_fraction) = parts(left);
     let (right_negative, right_whole, right_fraction) = parts(right);
@@ -159,6 +178,11 @@ fn compare_numeric(left: &[u8], right: &[u8]) -> Ordering {
         (true, false) => Ordering::Less,
         (false, true) => Ordering::Greater,
     }
+}
+
+/// Compares two floats as PostgreSQL does: both zeros are equal, and NaN is the largest, whatever its sign.
+fn compare_float(left: f64, right: f64) -> Ordering {
+    left.partial_cmp(&right).unwrap_or_else(|| left.is_nan().cmp(&right.is_nan()))
 }
 
 /// Writes `text` as a JSON string.
@@ -275,9 +299,24 @@ mod tests {
 
     #[test]
     fn numerics_are_ordered_by_value() {
-        let mut numbers = ["10", "-2", "9.50", "9.5", "-10", "0", "9.49"];
-        numbers.sort_by(|left, right| compare_numeric(left.as_bytes(), right.as_bytes()));
-        assert_eq!(numbers, ["-10", "-2", "0", "9.49", "9.5", "9.50", "10"]);
+        let compare = |left: &str, right: &str| compare_numeric(left.as_bytes(), right.as_bytes());
+        let mut numbers = ["NaN", "10", "-2", "9.50", "Infinity", "1000", "-10", "0", "-Infinity", "9.49"];
+        numbers.sort_by(|left, right| compare(left, right));
+        assert_eq!(numbers, ["-Infinity", "-10", "-2", "0", "9.49", "9.50", "10", "1000", "Infinity", "NaN"]);
+        for (left, right) in [("9.5", "9.50"), ("-2", "-2.00"), ("0", "0.0"), ("NaN", "NaN")] {
+            assert_eq!(compare(left, right), Ordering::Equal, "{left} {right}");
+        }
+    }
+
+    #[test]
+    fn floats_are_ordered_as_postgresql_orders_them() {
+        let compare = |left: f64, right: f64| {
+            CellFormat::Float8.compare(&left.to_bits().to_be_bytes(), &right.to_bits().to_be_bytes())
+        };
+        assert_eq!(compare(0.0, -0.0), Ordering::Equal);
+        assert_eq!(compare(-f64::NAN, f64::INFINITY), Ordering::Greater);
+        assert_eq!(compare(f64::NAN, -f64::NAN), Ordering::Equal);
+        assert_eq!(compare(f64::NEG_INFINITY, -1.0), Ordering::Less);
     }
 
     #[test]

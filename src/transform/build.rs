@@ -1,7 +1,6 @@
 //! Builds every document of a batch and renders the bulk body: one action line and one document line each.
 
 use std::collections::HashSet;
-use std::ops::Range;
 
 use crate::batch::Version;
 use crate::cell::write_json_string;
@@ -14,6 +13,7 @@ use crate::plan::{
 use crate::rows::Rows;
 use crate::transform::flatten;
 use crate::transform::list::ListOrder;
+use crate::transform::repeats::{Repeats, have_same_key};
 
 /// Limits on what is rendered.
 #[derive(Clone, Copy, Debug)]
@@ -307,7 +307,7 @@ impl<'a> Builder<'a> {
         let rows = self.chosen_rows(related, at);
         let limit = related.limit.unwrap_or(usize::MAX);
         let mut item_count = 0;
-        let mut previous: Option<(u32, Range<usize>)> = None;
+        let mut repeats = Repeats::new(related);
         for row in rows {
             if item_count == limit || out.len() > self.end {
                 break;
@@ -329,15 +329,11 @@ impl<'a> Builder<'a> {
                 out.truncate(before);
                 continue;
             }
-            let repeats = previous.as_ref().is_some_and(|(previous_row, previous_item)| {
-                self.have_same_key(related.relation, *previous_row, row)
-                    && out[previous_item.clone()] == out[item.clone()]
-            });
-            if repeats {
+            let rows = &self.relations[related.relation].rows;
+            if repeats.has(rows, &self.plan.relation_keys[related.relation], row, item, out) {
                 out.truncate(before);
                 continue;
             }
-            previous = Some((row, item));
             item_count += 1;
         }
         out.push(b']');
@@ -393,17 +389,12 @@ impl<'a> Builder<'a> {
     /// How many related rows count, each once however often it is reached; all of them where no key tells them apart.
     fn different_rows(&mut self, related: &PlannedRelation, at: At) -> usize {
         let mut rows = self.chosen_rows(related, at);
-        if !self.plan.relation_keys[related.relation].is_empty() {
+        let key = &self.plan.relation_keys[related.relation];
+        if !key.is_empty() {
+            let found = &self.relations[related.relation].rows;
             // In the order of their key, since nothing else is planned for a count.
-            rows.dedup_by(|later, first| self.have_same_key(related.relation, *first, *later));
+            rows.dedup_by(|later, first| have_same_key(found, key, *first, *later));
         }
         rows.len()
-    }
-
-    fn have_same_key(&self, relation: usize, left: u32, right: u32) -> bool {
-        let rows = &self.relations[relation].rows;
-        self.plan.relation_keys[relation].iter().all(|column| {
-            rows.cell(left as usize, column.position) == rows.cell(right as usize, column.position)
-        })
     }
 }

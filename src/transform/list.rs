@@ -52,7 +52,9 @@ impl ListOrder {
                 return ordering;
             }
         }
-        Ordering::Equal
+        // Equal values may be written in several ways: 1.5 and 1.50.
+        let cells = |row| self.columns.iter().map(move |(column, _)| rows.cell(row, column.position));
+        cells(left).cmp(cells(right))
     }
 }
 

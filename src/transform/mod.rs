@@ -5,5 +5,6 @@
 mod build;
 mod flatten;
 mod list;
+mod repeats;
 
 pub use build::{RenderLimits, render};

@@ -24,6 +24,7 @@ mod explain;
 mod fan_out;
 mod film_rental;
 mod full_load;
+mod generated;
 mod harness;
 #[cfg(feature = "faults")]
 mod held_back;
@@ -51,6 +52,7 @@ mod servers;
 mod several;
 mod shapes;
 mod shapes_fields;
+mod shapes_shop;
 mod shapes_trees;
 mod shipped;
 mod signals;
