@@ -77,7 +77,7 @@ fn try_out(seed: u64, rng: &mut Rng, model: &Model) {
     database.execute(&written::tables(model));
     let (mut rows, inserts) = Rows::new(rng, model);
     database.execute(&inserts.join(";\n"));
-    let server = if seed % 2 == 0 { Server::OpenSearch } else { Server::Elasticsearch };
+    let server = if seed.is_multiple_of(2) { Server::OpenSearch } else { Server::Elasticsearch };
     let index = Index::on(server, "generated");
     let mut program = Program::new(&database, &index);
     // Small batches, so that ranges end everywhere.

@@ -31,7 +31,7 @@ fn peak(running: &Running) -> u64 {
 
 fn assert_bounded(running: &Running, what: &str) {
     let peak = peak(running);
-    println!("{what}: {} MB at most", peak / MB);
+    eprintln!("{what}: {} MB at most", peak / MB);
     assert!(peak > 0 && peak < BOUND, "{what}: {} MB, allowed are {}", peak / MB, BOUND / MB);
 }
 
