@@ -232,7 +232,8 @@ writer:
     - names: ['t_*']
       privileges: [create_index, manage, view_index_metadata, read, write]
 CONF
-    # Asked over TLS and with a password, so not by wait_ready.
+    # Asked over TLS and with a password: elasticsearch_start calls this one.
+    # shellcheck disable=SC2317
     wait_ready() {
         for _ in $(seq 300); do
             if curl -fsS -o /dev/null --max-time 5 --cacert "$ES_DIR/conf/certificates/ca.pem" -u admin:pgsluice \

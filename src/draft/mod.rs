@@ -1,6 +1,6 @@
 //! Drafts a definition and its mapping from what a database says of itself: keys, foreign keys, types, names.
 //!
-//! Pure but for the survey that it is given: a [`Tree`] of relations is grown from the root table, then written as TOML
+//! Pure but for the survey that it is given: a tree of relations is grown from the root table, then written as TOML
 //! and as JSON. What the draft was unsure of is said in its comments and returned as notes. A draft is always one that
 //! [`crate::definition::parse`] takes.
 

@@ -1,5 +1,13 @@
 //! The program against real servers: one binary, a module for each theme.
 
+#![cfg_attr(
+    not(feature = "faults"),
+    allow(
+        dead_code,
+        unused_imports,
+        reason = "what only tests of named points need is there without them too"
+    )
+)]
 #![allow(unreachable_pub, reason = "a test binary has no outside")]
 #![allow(
     clippy::unwrap_used,
