@@ -79,7 +79,7 @@ fn try_out(seed: u64, rng: &mut Rng, model: &Model) {
     database.execute(&written::tables(model));
     let (mut rows, inserts) = Rows::new(rng, model);
     database.execute(&inserts.join(";\n"));
-    let server = if seed % 2 == 0 { Server::OpenSearch } else { Server::Elasticsearch };
+    let server = if seed.is_multiple_of(2) { Server::OpenSearch } else { Server::Elasticsearch };
     let index = Index::on(server, "generated");
     let mut program = Program::new(&database, &index);
     // What polling misses must not be healed by verify, nor by reading all rows of the last seconds once more.
