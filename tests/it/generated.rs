@@ -24,17 +24,19 @@ use model::Model;
 const SEED: &str = "PGSLUICE_GENERATED_SEED";
 
 /// Seeds of every run, and of a full one.
-const SEEDS: Range<u64> = 1..9;
+const SEEDS: Range<u64> = 1..5;
 const FULL_SEEDS: Range<u64> = 1..101;
 
-/// Rounds of changes for each seed; the last of them are of the kind that polling cannot see.
+/// Rounds of changes for each seed of a full run; others have the first two.
 const ROUNDS: [Round; 4] = [Round::Visible, Round::Any, Round::Visible, Round::Any];
 
 const CHANGES_MAX: usize = 8;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Round {
+    /// What polling sees.
     Visible,
+    /// Deletions, moved children and links, changed keys and what has no cursor too.
     Any,
 }
 
@@ -80,6 +82,8 @@ fn try_out(seed: u64, rng: &mut Rng, model: &Model) {
     let server = if seed.is_multiple_of(2) { Server::OpenSearch } else { Server::Elasticsearch };
     let index = Index::on(server, "generated");
     let mut program = Program::new(&database, &index);
+    // What polling misses must not be healed by verify, nor by reading all rows of the last seconds once more.
+    program.set("VERIFY_INTERVAL", "0").set("CURSOR_SKEW", "0.001");
     // Small batches, so that ranges end everywhere.
     program.set("DEFINITION", "generated.toml").set("CHUNK_SIZE", &rng.usize(1..=4).to_string());
     program.write("generated.json", r#"{ "mappings": { "dynamic": false } }"#);
@@ -88,10 +92,13 @@ fn try_out(seed: u64, rng: &mut Rng, model: &Model) {
     let query = oracle::query(model);
     let mut client = database.connect();
     client.batch_execute("set timezone = 'UTC'").unwrap();
-    expect_code(&program, &["check"], 0);
+    let rounds = if is_full() { &ROUNDS[..] } else { &ROUNDS[..2] };
+    if is_full() {
+        expect_code(&program, &["check"], 0);
+    }
     program.once();
     compare("the full load", &index, &mut client, &query);
-    for (number, round) in ROUNDS.iter().enumerate() {
+    for (number, round) in rounds.iter().enumerate() {
         let mut changes = Vec::new();
         for _ in 0..rng.usize(1..=CHANGES_MAX) {
             changes.extend(match round {
