@@ -11,6 +11,7 @@ use crate::harness::{
 };
 
 /// Commits random changes until told to end.
+/// Writes until it is over, and waits for no row that another transaction holds.
 fn write_until(database: &Database, is_over: &AtomicBool) {
     let mut client = database.connect();
     let mut count = 0;
@@ -20,7 +21,8 @@ fn write_until(database: &Database, is_over: &AtomicBool) {
                 "update content.person set full_name = full_name || '{count}', modified = now()
                   where id in (select id from content.person order by random() limit 5);
                  update content.film_work set title = title || '{count}', modified = now()
-                  where id in (select id from content.film_work order by random() limit 20);
+                  where id in (select id from content.film_work order by random() limit 20
+                                  for update skip locked);
                  update content.genre set name = left(name, 20) || '{count}', modified = now()
                   where {count} % 10 = 0 and id = (select id from content.genre order by random() limit 1)"
             ))
