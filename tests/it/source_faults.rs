@@ -10,8 +10,7 @@ use crate::harness::{
     is_full, movies_documents, read_slowly, wait_until,
 };
 
-/// Commits random changes until told to end.
-/// Writes until it is over, and waits for no row that another transaction holds.
+/// Commits random changes until told to end, and waits for no row that another transaction holds.
 fn write_until(database: &Database, is_over: &AtomicBool) {
     let mut client = database.connect();
     let mut count = 0;
