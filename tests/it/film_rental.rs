@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use postgres::Client;
 
-use crate::harness::{Database, Documents, Index, Program, assert_same, documents};
+use crate::harness::{Database, Documents, Index, Program, assert_same, documents, is_full};
 
 fn shop(label: &str) -> (Database, Index, Program) {
     let database = Database::new(label);
@@ -91,7 +91,7 @@ fn a_film_rental_shop_is_drafted_checked_and_synced_without_an_edit() {
 #[test]
 fn every_table_of_the_shop_can_be_the_root_of_a_draft() {
     let (_database, index, mut program) = shop("rental_roots");
-    for table in [
+    let tables = [
         "country",
         "city",
         "address",
@@ -107,7 +107,9 @@ fn every_table_of_the_shop_can_be_the_root_of_a_draft() {
         "inventory",
         "rental",
         "payment",
-    ] {
+    ];
+    // The leaves of the tree, its middle and its link tables are a good half of what can differ.
+    for table in tables.into_iter().step_by(if is_full() { 1 } else { 2 }) {
         let root = format!("rental.{table}");
         init(&program, &["--root", &root, "--depth", "3", "--output", table, "--index", &index.alias]);
         program.set("DEFINITION", &format!("{table}.toml"));

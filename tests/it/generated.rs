@@ -24,7 +24,7 @@ use model::Model;
 const SEED: &str = "PGSLUICE_GENERATED_SEED";
 
 /// Seeds of every run, and of a full one.
-const SEEDS: Range<u64> = 1..5;
+const SEEDS: Range<u64> = 1..3;
 const FULL_SEEDS: Range<u64> = 1..101;
 
 /// Rounds of changes for each seed of a full run; others have the first two.
