@@ -66,12 +66,14 @@ fn the_statements_that_check_proposes_silence_it() {
         .filter(|cure| cure.starts_with("create index"))
         .collect();
     proposed.sort_unstable();
+    // Whether the planner would walk a whole other index for the tags of a poll is a matter of its sample.
+    let of_any_sample: Vec<&str> =
+        proposed.iter().copied().filter(|cure| !cure.ends_with(r#""film_tag" ("tag_id")"#)).collect();
     assert_eq!(
-        proposed,
+        of_any_sample,
         [
             r#"create index concurrently on "public"."film" ("modified", "id")"#,
             r#"create index concurrently on "public"."film_tag" ("created", "film_id", "tag_id")"#,
-            r#"create index concurrently on "public"."film_tag" ("tag_id")"#,
             r#"create index concurrently on "public"."part" ("film_id")"#,
             r#"create index concurrently on "public"."part" ("modified", "id")"#,
         ],
