@@ -11,7 +11,7 @@ use postgres::Row;
 
 use crate::batch::{Batch, KeyRange, Version, Work};
 use crate::document::Refusal;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::key::Key;
 use crate::plan::{ExtractedBatch, PlannedColumn, RelatedRows, root_key};
 use crate::postgres::Source;
@@ -20,7 +20,7 @@ use crate::postgres::lookup::is_hashed_id;
 use crate::postgres::plan::{RelationPlan, SourcePlan};
 use crate::postgres::poll::row_key;
 use crate::postgres::ranges::{initial_condition, key_order, match_keys, range_condition};
-use crate::postgres::related_read::groups_as_links;
+use crate::postgres::related_read::{groups_as_links, too_many_bytes};
 use crate::postgres::repeats::{repeated_byte_count, uses_of_rows};
 use crate::postgres::source::{raw_cell, stream};
 use crate::postgres::sql::{Parameters, row_of, rows_of_texts};
@@ -428,7 +428,7 @@ impl Source {
 fn push_row(rows: &mut Rows, row: &Row, column_count: usize) -> Result<()> {
     for column in 0..column_count {
         if !rows.push_cell(raw_cell(row, column)) {
-            return Err(Error::wrong("the rows of one batch have more than 4 GiB").hint("lower BATCH_BYTES"));
+            return Err(too_many_bytes());
         }
     }
     Ok(())

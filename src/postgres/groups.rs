@@ -73,10 +73,15 @@ pub(super) fn attach(
 /// The cells of the columns, each with its length in front, so that different cells never give the same bytes.
 pub(super) fn cells(rows: &Rows, row: usize, columns: &[PlannedColumn]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(columns.len() * 20);
-    for column in columns {
-        push_framed(&mut bytes, rows.cell(row, column.position).unwrap_or_default());
-    }
+    push_cells(&mut bytes, rows, row, columns);
     bytes
+}
+
+/// Adds them to `bytes`.
+pub(super) fn push_cells(bytes: &mut Vec<u8>, rows: &Rows, row: usize, columns: &[PlannedColumn]) {
+    for column in columns {
+        push_framed(bytes, rows.cell(row, column.position).unwrap_or_default());
+    }
 }
 
 /// Adds a cell with its length in front.

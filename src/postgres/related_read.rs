@@ -12,7 +12,7 @@ use crate::cell::CellFormat;
 use crate::error::{Error, Result};
 use crate::plan::PlannedColumn;
 use crate::postgres::Source;
-use crate::postgres::groups::{Groups, NumberByKey, cells, push_framed};
+use crate::postgres::groups::{Groups, NumberByKey, push_cells, push_framed};
 use crate::postgres::plan::RelationPlan;
 use crate::postgres::related_cache::{Place, RelatedCache};
 use crate::postgres::related_plan::{CellOrigin, KeptRelation};
@@ -143,7 +143,8 @@ impl Source {
                 found.push(None);
                 continue;
             }
-            write_key(&mut key, links, row, &plan.link_key);
+            key.clear();
+            push_cells(&mut key, links, row, &plan.link_key);
             found.push(Some(match cache.find(position as u16, &key) {
                 Some(place) => Found::Kept(place),
                 None => {
@@ -332,11 +333,7 @@ pub(super) fn groups_as_links(
     Ok((links, group_of_link))
 }
 
-fn write_key(key: &mut Vec<u8>, rows: &Rows, row: usize, columns: &[PlannedColumn]) {
-    key.clear();
-    key.extend_from_slice(&cells(rows, row, columns));
-}
-
-fn too_many_bytes() -> Error {
+/// What the buffer of a batch's rows cannot hold.
+pub(super) fn too_many_bytes() -> Error {
     Error::wrong("the rows of one batch have more than 4 GiB").hint("lower BATCH_BYTES")
 }
