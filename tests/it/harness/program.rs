@@ -10,10 +10,12 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use super::{Database, Index};
+use super::{Database, Index, is_full};
 
 /// How long a command of a test may take: far more than any needs, so that only a hang reaches it.
-const LIMIT: Duration = Duration::from_secs(120);
+fn limit() -> Duration {
+    Duration::from_secs(if is_full() { 1_800 } else { 120 })
+}
 
 /// The program with its settings and a state of its own.
 pub struct Program {
@@ -163,7 +165,7 @@ impl Running {
     pub fn wait_for_log(&self, text: &str) {
         let began = Instant::now();
         while !self.log().contains(text) {
-            assert!(began.elapsed() < LIMIT, "no `{text}` in the log:\n{}", self.log());
+            assert!(began.elapsed() < limit(), "no `{text}` in the log:\n{}", self.log());
             std::thread::sleep(Duration::from_millis(10));
         }
     }
@@ -199,7 +201,7 @@ impl Running {
         let began = Instant::now();
         while !ended {
             ended = self.child.try_wait().unwrap().is_some();
-            assert!(began.elapsed() < LIMIT, "the command does not end:\n{}", log.lock().unwrap());
+            assert!(began.elapsed() < limit(), "the command does not end:\n{}", log.lock().unwrap());
             if !ended {
                 std::thread::sleep(Duration::from_millis(5));
             }
