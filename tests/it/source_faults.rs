@@ -73,7 +73,7 @@ fn backends_ended_in_the_middle_of_a_page_cost_nothing_but_time() {
         let mut ended: i64 = 0;
         let began = Instant::now();
         while ended < kill_count {
-            assert!(began.elapsed() < Duration::from_secs(300), "{ended} ended:\n{}", running.log());
+            assert!(began.elapsed() < Duration::from_secs(1_800), "{ended} ended:\n{}", running.log());
             ended += end_readers(&mut client, 250.0 + 230.0 * (ended % 5) as f64);
             std::thread::sleep(Duration::from_millis(2));
         }
