@@ -63,7 +63,7 @@ fn backends_ended_in_the_middle_of_a_page_cost_nothing_but_time() {
     let mut program = Program::new(&database, &index);
     read_slowly(&mut program, "0.001");
     program.set("CHUNK_SIZE", "50").set("REQUEST_INTERVAL", "0.01").set("VERIFY_INTERVAL", "60");
-    let kill_count = if is_full() { 300 } else { 20 };
+    let kill_count = if is_full() { 100 } else { 20 };
     let is_over = AtomicBool::new(false);
     let mut running = program.start(&["run"]);
     std::thread::scope(|scope| {
