@@ -57,7 +57,7 @@ impl CellFormat {
             Self::Int2 | Self::Int4 | Self::Int8 => write_display(out, integer(bytes)),
             Self::Float4 => return write_float4(out, f32::from_bits(u32::from_be_bytes(fixed(bytes)))),
             Self::Float8 => return write_float8(out, f64::from_bits(u64::from_be_bytes(fixed(bytes)))),
-            Self::Text => match std::str::from_utf8(bytes) {
+            Self::Text => match simdutf8::basic::from_utf8(bytes) {
                 Ok(text) => write_json_string(out, text),
                 // A database whose encoding is SQL_ASCII.
                 Err(_) => write_json_string(out, &String::from_utf8_lossy(bytes)),

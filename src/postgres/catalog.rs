@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use postgres::Client;
 use postgres::types::Type;
 
 use crate::definition::{Definition, TableName};
 use crate::error::Result;
 use crate::form::Form;
+use crate::postgres::client::Client;
 use crate::postgres::connect::classify;
 use crate::postgres::shape::SHAPE;
 use crate::postgres::type_form::TypeForms;

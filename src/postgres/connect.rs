@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use postgres::config::{Host, SslMode as ClientSslMode};
 use postgres::error::{DbError, SqlState};
-use postgres::{Client, Config, NoTls};
+use tokio_postgres::{Config, NoTls};
 
 use crate::error::{Error, Kind, Result};
+use crate::postgres::client::{Client, ConnectError};
 use crate::postgres::{server, tls};
 use crate::settings::{SourceSettings, SslMode};
 
@@ -25,19 +26,23 @@ pub(super) fn connect(settings: &SourceSettings) -> Result<Client> {
     let connected = match settings.ssl_mode {
         SslMode::Disable => {
             config.ssl_mode(ClientSslMode::Disable);
-            config.connect(NoTls)
+            Client::connect(&config, NoTls)
         }
         SslMode::Prefer => {
             config.ssl_mode(ClientSslMode::Prefer);
-            config.connect(tls::connector(settings)?)
+            Client::connect(&config, tls::connector(settings)?)
         }
         SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull => {
             config.ssl_mode(ClientSslMode::Require);
-            config.connect(tls::connector(settings)?)
+            Client::connect(&config, tls::connector(settings)?)
         }
     };
     let mut client = connected.map_err(|error| {
         let attempt = format!("cannot connect to PostgreSQL at {}", place(&config));
+        let error = match error {
+            ConnectError::Server(error) => error,
+            ConnectError::Runtime(error) => return Error::unreachable(attempt).because(error),
+        };
         if let Some(hint) = tls::hint(&error) {
             return Error::wrong(attempt).because(error).hint(hint);
         }

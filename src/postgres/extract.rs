@@ -20,7 +20,7 @@ use crate::postgres::lookup::is_hashed_id;
 use crate::postgres::plan::{RelationPlan, SourcePlan};
 use crate::postgres::poll::row_key;
 use crate::postgres::ranges::{initial_condition, key_order, match_keys, range_condition};
-use crate::postgres::related_read::{groups_as_links, too_many_bytes};
+use crate::postgres::related_read::{take_groups, too_many_bytes};
 use crate::postgres::repeats::{repeated_byte_count, uses_of_rows};
 use crate::postgres::source::{raw_cell, stream};
 use crate::postgres::sql::{Parameters, row_of, rows_of_texts};
@@ -36,6 +36,9 @@ pub struct Read {
     /// Whether the range was cut at its new `high`.
     pub is_range_cut: bool,
 }
+
+/// What takes a related row and the number of its group; returns whether there is room for more in the bytes left.
+type Take<'a> = dyn FnMut(&Row, u32, &mut usize) -> Result<bool> + 'a;
 
 impl Source {
     /// Finds the last key of the next range of at most `row_limit` rows after `low`; none if fewer rows are left.
@@ -276,45 +279,68 @@ impl Source {
         let keeps_rows = self.kept.is_some() && roots.len() > 1 && matches!(work, Work::Range(_));
         for (position, relation) in plan.relations.iter().enumerate() {
             let kept = relation.kept.as_deref().filter(|_| keeps_rows);
-            let read_as = kept.and_then(|kept| kept.link.as_ref()).unwrap_or(relation);
             let mut groups = Groups::default();
+            let nearer = relation.below.map_or(roots, |below| &relations[below].rows);
             let range = match work {
-                Work::Range(range) if relation.is_by_root_key => Some(range),
-                _ => None,
-            };
-            let related = if let Some(range) = range {
-                let mut range = range.clone();
-                if is_cut && !roots.is_empty() {
-                    range.high = Some(root_key(&plan.document.key, roots, roots.len() - 1));
+                Work::Range(range) if relation.is_by_root_key => {
+                    let mut range = range.clone();
+                    if is_cut && !roots.is_empty() {
+                        range.high = Some(root_key(&plan.document.key, roots, roots.len() - 1));
+                    }
+                    let numbers = root_numbers.get_or_insert_with(|| {
+                        (0..roots.len())
+                            .map(|row| (cells(roots, row, &plan.document.key), row as u32))
+                            .collect()
+                    });
+                    Some((range, &*numbers))
                 }
-                let numbers = root_numbers.get_or_insert_with(|| {
-                    (0..roots.len()).map(|row| (cells(roots, row, &plan.document.key), row as u32)).collect()
-                });
-                self.read_by_range(plan, read_as, &range, numbers, &mut left)?
+                _ => {
+                    groups.add_rows(nearer, relation);
+                    None
+                }
+            };
+            let read =
+                |source: &mut Self, of: &RelationPlan, left: &mut usize, take: &mut Take<'_>| match &range {
+                    Some((range, numbers)) => source.read_by_range(plan, of, range, numbers, left, take),
+                    None => source.read_by_groups(of, &groups, left, take),
+                };
+            let related = match kept.map(|kept| (kept, &kept.link)) {
+                None => {
+                    let column_count = relation.select.formats().len();
+                    let mut rows = Rows::new(column_count);
+                    let mut group_of_row = Vec::new();
+                    let is_within = read(self, relation, &mut left, &mut |row, group, _| {
+                        group_of_row.push(group);
+                        push_row(&mut rows, row, column_count)?;
+                        Ok(true)
+                    })?;
+                    is_within.then_some((rows, group_of_row))
+                }
+                Some((kept, Some(link))) => {
+                    self.read_kept(position, relation, kept, &mut left, |source, joined, left| {
+                        read(source, link, left, &mut |row, group, left| {
+                            joined.take(group, |column| raw_cell(row, column), left)
+                        })
+                    })?
+                }
+                Some((kept, None)) => {
+                    self.read_kept(position, relation, kept, &mut left, |_, joined, left| {
+                        take_groups(nearer, &groups, joined, left)
+                    })?
+                }
+            };
+            let Some((rows, group_of_row)) = related else { return Ok(None) };
+            let is_by_range = range.is_some();
+            let (group_count, group_of_nearer_row) = if is_by_range {
+                (roots.len(), (0..roots.len()).map(|row| Some(row as u32)).collect())
             } else {
-                let nearer = relation.below.map_or(roots, |below| &relations[below].rows);
-                groups.add_rows(nearer, relation);
-                match kept.filter(|kept| kept.link.is_none()) {
-                    Some(_) => Some(groups_as_links(nearer, &groups, relation)?),
-                    None => self.read_by_groups(read_as, &groups, &mut left)?,
-                }
-            };
-            let Some((mut rows, mut group_of_row)) = related else { return Ok(None) };
-            if let Some(kept) = kept {
-                match self.read_kept(position, relation, kept, (&rows, group_of_row), &mut left)? {
-                    Some(with_related) => (rows, group_of_row) = with_related,
-                    None => return Ok(None),
-                }
-            }
-            let (group_count, group_of_nearer_row) = match range {
-                Some(_) => (roots.len(), (0..roots.len()).map(|row| Some(row as u32)).collect()),
-                None => (groups.count, groups.of_nearer_row),
+                (groups.count, groups.of_nearer_row)
             };
             let related = attach(rows, &group_of_row, group_count, group_of_nearer_row);
             // A single document is judged by its own size, when it is rendered.
             if roots.len() > 1 {
                 let nearer = relation.below.and_then(|below| uses[below].as_deref());
-                let used = if range.is_some() { None } else { uses_of_rows(&related, nearer) };
+                let used = if is_by_range { None } else { uses_of_rows(&related, nearer) };
                 let repeated = used.as_ref().map_or(0, |used| repeated_byte_count(&related.rows, used));
                 match left.checked_sub(usize::try_from(repeated).unwrap_or(usize::MAX)) {
                     Some(rest) => left = rest,
@@ -327,6 +353,7 @@ impl Source {
         Ok(Some(relations))
     }
 
+    /// Reads the rows of a relation whose root rows are in a range; returns false when they are more bytes than `left`.
     fn read_by_range(
         &mut self,
         plan: &SourcePlan,
@@ -334,7 +361,8 @@ impl Source {
         range: &KeyRange,
         numbers: &NumberByKey,
         left: &mut usize,
-    ) -> Result<Option<(Rows, Vec<u32>)>> {
+        take: &mut Take<'_>,
+    ) -> Result<bool> {
         let mut parameters = Parameters::default();
         let key = row_of(&relation.first_columns);
         let statement = format!(
@@ -344,32 +372,27 @@ impl Source {
             relation.joins,
             range_condition(&plan.root, &key, range, &mut parameters)
         );
-        let mut rows = Rows::new(relation.select.formats().len());
-        let mut group_of_row = Vec::new();
         let mut group = Vec::new();
-        self.read_related(relation, &relation.range_select, &statement, parameters, left, &mut |row| {
+        self.read_related(relation, &relation.range_select, &statement, parameters, left, &mut |row, left| {
             group.clear();
             for column in &relation.range_key {
                 push_framed(&mut group, raw_cell(row, column.position).unwrap_or_default());
             }
             // Rows whose root is filtered out or gone belong to no document.
-            let Some(number) = numbers.get(&group) else { return Ok(()) };
-            group_of_row.push(*number);
-            push_row(&mut rows, row, relation.select.formats().len())
+            numbers.get(&group).map_or(Ok(true), |number| take(row, *number, left))
         })
-        .map(|is_within| is_within.then_some((rows, group_of_row)))
     }
 
+    /// Reads the rows of a relation by the values that join it; returns false when they are more bytes than `left`.
     fn read_by_groups(
         &mut self,
         relation: &RelationPlan,
         groups: &Groups,
         left: &mut usize,
-    ) -> Result<Option<(Rows, Vec<u32>)>> {
-        let mut rows = Rows::new(relation.select.formats().len());
-        let mut group_of_row = Vec::new();
+        take: &mut Take<'_>,
+    ) -> Result<bool> {
         if groups.count == 0 {
-            return Ok(Some((rows, group_of_row)));
+            return Ok(true);
         }
         let mut parameters = Parameters::default();
         let mut types = Vec::new();
@@ -388,17 +411,14 @@ impl Source {
             pairs.join(" and "),
             relation.joins,
         );
-        let within =
-            self.read_related(relation, &relation.select, &statement, parameters, left, &mut |row| {
-                let number =
-                    raw_cell(row, 0).and_then(|bytes| bytes.try_into().ok()).map_or(0, i64::from_be_bytes);
-                group_of_row.push(u32::try_from(number - 1).unwrap_or(0));
-                push_row(&mut rows, row, relation.select.formats().len())
-            })?;
-        Ok(within.then_some((rows, group_of_row)))
+        self.read_related(relation, &relation.select, &statement, parameters, left, &mut |row, left| {
+            let number =
+                raw_cell(row, 0).and_then(|bytes| bytes.try_into().ok()).map_or(0, i64::from_be_bytes);
+            take(row, u32::try_from(number - 1).unwrap_or(0), left)
+        })
     }
 
-    /// Streams related rows to `keep`; returns false when there are more bytes than `left`.
+    /// Streams related rows to `keep`; returns false when there are more bytes than `left`, or `keep` says so.
     fn read_related(
         &mut self,
         relation: &RelationPlan,
@@ -406,20 +426,21 @@ impl Source {
         statement: &str,
         parameters: Parameters,
         left: &mut usize,
-        keep: &mut dyn FnMut(&Row) -> Result<()>,
+        keep: &mut dyn FnMut(&Row, &mut usize) -> Result<bool>,
     ) -> Result<bool> {
         let mut is_within = true;
         let what = format!("{} (relation {})", relation.table, relation.name);
         stream(&mut self.client, statement, parameters, select.formats(), &what, &mut |row| {
             // A cell costs its bytes and its place.
             let cost = row.raw_size_bytes() + 8 * row.len();
-            if cost > *left {
-                is_within = false;
-                return Ok(false);
-            }
-            *left -= cost;
-            keep(row)?;
-            Ok(true)
+            is_within = match left.checked_sub(cost) {
+                Some(rest) => {
+                    *left = rest;
+                    keep(row, left)?
+                }
+                None => false,
+            };
+            Ok(is_within)
         })?;
         Ok(is_within)
     }

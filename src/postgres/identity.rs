@@ -1,9 +1,9 @@
 //! Which database the source is, so that a state is never used with another one.
 
-use postgres::Client;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::postgres::client::Client;
 use crate::postgres::connect::classify;
 
 /// Identifies a database and how far its history had come.
@@ -26,7 +26,7 @@ pub struct SourceIdentity {
 
 impl SourceIdentity {
     /// Reads the identity of the connected database.
-    pub fn read(client: &mut Client) -> Result<Self> {
+    pub(super) fn read(client: &mut Client) -> Result<Self> {
         let row = client
             .query_typed_one(
                 "select s.system_identifier::text,

@@ -7,7 +7,6 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
-use postgres::Client;
 use postgres::types::{ToSql, Type};
 use serde_json::Value;
 
@@ -18,6 +17,7 @@ use crate::error::Result;
 use crate::finding::{Finding, Level};
 use crate::plan::root_key;
 use crate::postgres::Source;
+use crate::postgres::client::Client;
 use crate::postgres::connect::classify;
 use crate::postgres::source::raw_cell;
 use crate::postgres::sql::{name, table};

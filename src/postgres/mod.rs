@@ -6,6 +6,7 @@
 mod activity;
 mod castable;
 mod catalog;
+mod client;
 mod connect;
 mod extract;
 mod groups;

@@ -35,6 +35,16 @@ pub(super) struct KeptRelation {
     pub(super) row_estimate: Option<u64>,
 }
 
+impl KeptRelation {
+    /// The cells of the link's row that the relation's rows have, in their order.
+    pub(super) fn link_columns(&self) -> impl Iterator<Item = usize> {
+        self.origins.iter().filter_map(|origin| match origin {
+            CellOrigin::Link(column) => Some(*column),
+            CellOrigin::Group | CellOrigin::Related(_) => None,
+        })
+    }
+}
+
 /// Where a cell of a relation's row comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum CellOrigin {

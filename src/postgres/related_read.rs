@@ -12,9 +12,9 @@ use crate::cell::CellFormat;
 use crate::error::{Error, Result};
 use crate::plan::PlannedColumn;
 use crate::postgres::Source;
-use crate::postgres::groups::{Groups, NumberByKey, push_cells, push_framed};
+use crate::postgres::groups::{Groups, NumberByKey, push_framed};
 use crate::postgres::plan::RelationPlan;
-use crate::postgres::related_cache::{Place, RelatedCache};
+use crate::postgres::related_cache::RelatedCache;
 use crate::postgres::related_plan::{CellOrigin, KeptRelation};
 use crate::postgres::select::GROUP_NUMBER;
 use crate::postgres::source::{raw_cell, stream};
@@ -41,10 +41,109 @@ pub(super) struct KeptRows {
 /// A relation's rows, and which group each belongs to.
 pub(super) type RowsOfGroups = (Rows, Vec<u32>);
 
-/// Where the related row of a link's row is.
-enum Found {
-    Kept(Place),
-    Fetched(u32),
+/// Rows of a link table, or of the nearer table, on their way to become rows of the relation: at once where the related
+/// row is kept, later where it is to be fetched.
+pub(super) struct Joined<'a> {
+    cache: &'a RelatedCache,
+    position: u16,
+    plan: &'a KeptRelation,
+    rows: Rows,
+    group_of_row: Vec<u32>,
+    /// Of the links that wait for a row that is to be fetched: the cells that the relation's rows have of them.
+    waiting: Rows,
+    /// For each of these the number of the row to fetch, and the group.
+    targets: Vec<(u32, u32)>,
+    /// The numbers of the keys to fetch by, and the text of each, column by column.
+    missing: NumberByKey,
+    texts: Vec<Vec<String>>,
+    /// Of the link at hand.
+    key: Vec<u8>,
+    related: Vec<Option<&'a [u8]>>,
+}
+
+impl<'a> Joined<'a> {
+    fn new(cache: &'a RelatedCache, position: u16, plan: &'a KeptRelation) -> Self {
+        Self {
+            cache,
+            position,
+            plan,
+            rows: Rows::new(plan.origins.len()),
+            group_of_row: Vec::new(),
+            waiting: Rows::new(plan.link_columns().count()),
+            targets: Vec::new(),
+            missing: NumberByKey::default(),
+            texts: vec![Vec::new(); plan.link_key.len()],
+            key: Vec::new(),
+            related: Vec::new(),
+        }
+    }
+
+    /// Takes a link by its cells; returns whether the relation's rows are still within `left` bytes.
+    pub(super) fn take<'c>(
+        &mut self,
+        group: u32,
+        link: impl Fn(usize) -> Option<&'c [u8]>,
+        left: &mut usize,
+    ) -> Result<bool> {
+        self.key.clear();
+        for column in &self.plan.link_key {
+            // A link without a key leads nowhere.
+            let Some(cell) = link(column.position) else { return Ok(true) };
+            push_framed(&mut self.key, cell);
+        }
+        if let Some(place) = self.cache.find(self.position, &self.key) {
+            self.related.clear();
+            self.related.extend(self.cache.cells(place));
+            let before = self.rows.byte_count();
+            let related = |column: usize| self.related.get(column).copied().flatten();
+            push_joined(&mut self.rows, self.plan, self.plan.link_columns().map(link), related)?;
+            self.group_of_row.push(group);
+            return Ok(spend(left, self.rows.byte_count() - before));
+        }
+        let before = self.waiting.byte_count();
+        for column in self.plan.link_columns() {
+            push(&mut self.waiting, link(column))?;
+        }
+        let next = self.missing.len() as u32;
+        let number = self.missing.get(&self.key).copied().unwrap_or(next);
+        if number == next {
+            self.missing.insert(self.key.clone(), next);
+            for (texts, column) in self.texts.iter_mut().zip(&self.plan.link_key) {
+                texts.push(column.format.text(link(column.position).unwrap_or_default()));
+            }
+        }
+        self.targets.push((number, group));
+        Ok(spend(left, self.waiting.byte_count() - before))
+    }
+}
+
+/// Adds a row of the relation, put together from cells of the link and of the related row.
+fn push_joined<'l, 'r>(
+    rows: &mut Rows,
+    plan: &KeptRelation,
+    mut link: impl Iterator<Item = Option<&'l [u8]>>,
+    related: impl Fn(usize) -> Option<&'r [u8]>,
+) -> Result<()> {
+    for origin in &plan.origins {
+        let cell = match origin {
+            CellOrigin::Group => None,
+            CellOrigin::Link(_) => link.next().flatten(),
+            CellOrigin::Related(column) => related(*column),
+        };
+        push(rows, cell)?;
+    }
+    Ok(())
+}
+
+fn push(rows: &mut Rows, cell: Option<&[u8]>) -> Result<()> {
+    if rows.push_cell(cell) { Ok(()) } else { Err(too_many_bytes()) }
+}
+
+/// Takes `cost` off what is `left`; false if it is more.
+fn spend(left: &mut usize, cost: usize) -> bool {
+    let rest = left.checked_sub(cost);
+    *left = rest.unwrap_or(0);
+    rest.is_some()
 }
 
 impl Source {
@@ -105,103 +204,61 @@ impl Source {
         }
     }
 
-    /// Reads the rows of a relation for the rows of a link table, or of the nearer table, that were read before.
+    /// Reads the rows of a relation with the kept ones: `read_links` hands over the rows of the link table, or of the
+    /// nearer table, and says whether they are within `left` bytes.
     ///
-    /// Nothing if they are more than `left` bytes.
+    /// Nothing if they, or the relation's rows, are more.
     pub(super) fn read_kept(
         &mut self,
         position: usize,
         relation: &RelationPlan,
         plan: &KeptRelation,
-        (links, group_of_link): (&Rows, Vec<u32>),
         left: &mut usize,
+        read_links: impl FnOnce(&mut Self, &mut Joined<'_>, &mut usize) -> Result<bool>,
     ) -> Result<Option<RowsOfGroups>> {
         let Some(mut kept) = self.kept.take() else { return Ok(None) };
         let read = self.fill(position, relation, plan, &mut kept).and_then(|()| {
-            self.read_with(&mut kept.cache, position, relation, plan, (links, group_of_link), left)
+            self.read_joined(&mut kept.cache, position as u16, relation, plan, left, read_links)
         });
         self.kept = Some(kept);
         read
     }
 
-    fn read_with(
+    fn read_joined(
         &mut self,
         cache: &mut RelatedCache,
-        position: usize,
+        position: u16,
         relation: &RelationPlan,
         plan: &KeptRelation,
-        (links, group_of_link): (&Rows, Vec<u32>),
         left: &mut usize,
+        read_links: impl FnOnce(&mut Self, &mut Joined<'_>, &mut usize) -> Result<bool>,
     ) -> Result<Option<RowsOfGroups>> {
-        let mut missing = NumberByKey::default();
-        let mut texts: Vec<Vec<String>> = vec![Vec::new(); plan.link_key.len()];
-        let mut found = Vec::with_capacity(links.len());
-        let mut key = Vec::new();
-        for row in 0..links.len() {
-            // A link without a key leads nowhere.
-            if plan.link_key.iter().any(|column| links.cell(row, column.position).is_none()) {
-                found.push(None);
-                continue;
-            }
-            key.clear();
-            push_cells(&mut key, links, row, &plan.link_key);
-            found.push(Some(match cache.find(position as u16, &key) {
-                Some(place) => Found::Kept(place),
-                None => {
-                    let next = missing.len() as u32;
-                    let number = missing.get(&key).copied().unwrap_or(next);
-                    if number == next {
-                        missing.insert(key.clone(), next);
-                        for (texts, column) in texts.iter_mut().zip(&plan.link_key) {
-                            let cell = links.cell(row, column.position).unwrap_or_default();
-                            texts.push(column.format.text(cell));
-                        }
-                    }
-                    Found::Fetched(number)
-                }
-            }));
+        let mut joined = Joined::new(cache, position, plan);
+        if !read_links(self, &mut joined, left)? {
+            return Ok(None);
         }
+        let Joined { mut rows, mut group_of_row, waiting, targets, missing, texts, .. } = joined;
         let Some((fetched, row_of_missing)) = self.fetch(relation, plan, texts, missing.len(), left)? else {
             return Ok(None);
         };
-        let mut rows = Rows::new(plan.origins.len());
-        let mut group_of_row = Vec::with_capacity(links.len());
-        let mut related: Vec<Option<&[u8]>> = Vec::new();
-        for (link, (found, group)) in found.iter().zip(group_of_link).enumerate() {
-            related.clear();
-            match found {
-                None => continue,
-                Some(Found::Kept(place)) => related.extend(cache.cells(*place)),
-                Some(Found::Fetched(number)) => {
-                    // The row is gone, or was never there.
-                    let Some(row) = row_of_missing[*number as usize] else { continue };
-                    let width = plan.select.formats().len();
-                    related.extend((0..width).map(|column| fetched.cell(row as usize, column)));
-                }
-            }
-            let before = rows.byte_count();
-            for origin in &plan.origins {
-                let cell = match origin {
-                    CellOrigin::Group => None,
-                    CellOrigin::Link(column) => links.cell(link, *column),
-                    CellOrigin::Related(column) => related.get(*column).copied().flatten(),
-                };
-                if !rows.push_cell(cell) {
-                    return Err(too_many_bytes());
-                }
-            }
+        let before = rows.byte_count();
+        let link_width = plan.link_columns().count();
+        for (link, (number, group)) in targets.into_iter().enumerate() {
+            // Without one the row is gone, or was never there.
+            let Some(row) = row_of_missing[number as usize] else { continue };
+            let link = (0..link_width).map(|column| waiting.cell(link, column));
+            push_joined(&mut rows, plan, link, |column| fetched.cell(row as usize, column))?;
             group_of_row.push(group);
-            let cost = rows.byte_count() - before;
-            if cost > *left {
+            if rows.byte_count() - before > *left {
                 return Ok(None);
             }
-            *left -= cost;
         }
+        *left -= rows.byte_count() - before;
+        let width = plan.select.formats().len();
         for (key, number) in &missing {
             if let Some(row) = row_of_missing[*number as usize] {
-                let width = plan.select.formats().len();
                 let cells = (0..width).map(|column| fetched.cell(row as usize, column));
-                cache.insert(position as u16, key, cells);
+                cache.insert(position, key, cells);
             }
         }
         Ok(Some((rows, group_of_row)))
@@ -252,9 +309,7 @@ impl Source {
             if let Some(slot) = place.and_then(|place| row_of_missing.get_mut(place)) {
                 *slot = Some(fetched.len() as u32);
                 for column in 0..width {
-                    if !fetched.push_cell(raw_cell(row, column)) {
-                        return Err(too_many_bytes());
-                    }
+                    push(&mut fetched, raw_cell(row, column))?;
                 }
             }
             Ok(true)
@@ -307,30 +362,25 @@ impl Source {
     }
 }
 
-/// The rows of the nearer table as those of a link: one for each group.
-pub(super) fn groups_as_links(
+/// Hands over the rows of the nearer table as those of a link: one for each group.
+pub(super) fn take_groups(
     nearer: &Rows,
     groups: &Groups,
-    relation: &RelationPlan,
-) -> Result<RowsOfGroups> {
-    let width = relation.nearer.iter().map(|nearer| nearer.column.position + 1).max().unwrap_or(0);
-    let mut links = Rows::new(width);
-    let mut group_of_link = Vec::new();
+    joined: &mut Joined<'_>,
+    left: &mut usize,
+) -> Result<bool> {
+    let mut next = 0;
     for (row, group) in groups.of_nearer_row.iter().enumerate() {
         // Groups are numbered in the order of the first row of each.
-        if let Some(group) = group
-            && *group as usize == group_of_link.len()
-        {
-            for column in 0..width {
-                let is_key = relation.nearer.iter().any(|nearer| nearer.column.position == column);
-                if !links.push_cell(if is_key { nearer.cell(row, column) } else { None }) {
-                    return Err(too_many_bytes());
-                }
-            }
-            group_of_link.push(*group);
+        if *group != Some(next) {
+            continue;
         }
+        if !joined.take(next, |column| nearer.cell(row, column), left)? {
+            return Ok(false);
+        }
+        next += 1;
     }
-    Ok((links, group_of_link))
+    Ok(true)
 }
 
 /// What the buffer of a batch's rows cannot hold.

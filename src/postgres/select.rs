@@ -259,7 +259,7 @@ impl SelectList {
         let mut list = self.clone();
         for expression in &mut list.expressions {
             if expression == GROUP_NUMBER {
-                "0::int8".clone_into(expression);
+                "null::int8".clone_into(expression);
             }
         }
         list

@@ -1,8 +1,7 @@
 //! Which versions of PostgreSQL the statements are written for.
 
-use postgres::Client;
-
 use crate::error::{Error, Result};
+use crate::postgres::client::Client;
 use crate::postgres::connect::classify;
 
 /// The oldest server whose catalogue has all that is read, as `server_version_num`: before 12, collations do not say

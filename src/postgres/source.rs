@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use fallible_iterator::FallibleIterator;
+use postgres::Row;
 use postgres::types::ToSql;
-use postgres::{Client, Row};
 
 use crate::cell::CellFormat;
 use crate::definition::Definition;
 use crate::error::{Error, Result};
+use crate::postgres::client::Client;
 use crate::postgres::connect::{begin_snapshot_sql, classify, classify_written, connect};
 use crate::postgres::plan::{SourcePlan, plan};
 use crate::postgres::related_read::KeptRows;
@@ -260,9 +260,9 @@ pub(super) fn stream(
     if !indexes::explain(client, what, statement, &values)? {
         return Ok(());
     }
-    let mut rows = client.query_typed_raw(statement, values).map_err(failed)?;
     let mut is_checked = false;
-    while let Some(row) = rows.next().map_err(failed)? {
+    let mut taken = Ok(());
+    let mut take = |row: &Row| -> Result<bool> {
         if !is_checked {
             for (column, format) in row.columns().iter().zip(formats) {
                 if !is_readable(*format, column.type_().oid()) {
@@ -274,11 +274,17 @@ pub(super) fn stream(
             }
             is_checked = true;
         }
-        if !sink(&row)? {
-            break;
-        }
-    }
-    Ok(())
+        sink(row)
+    };
+    client
+        .stream(statement, values, |row| {
+            take(row).unwrap_or_else(|error| {
+                taken = Err(error);
+                false
+            })
+        })
+        .map_err(failed)?;
+    taken
 }
 
 /// The bytes of a cell as the server sent them, of any type.

@@ -5,10 +5,9 @@
 
 use std::collections::BTreeMap;
 
-use postgres::Client;
-
 use crate::definition::TableName;
 use crate::error::Result;
+use crate::postgres::client::Client;
 use crate::postgres::connect::{classify, connect};
 use crate::settings::SourceSettings;
 

@@ -6,11 +6,11 @@
 
 use std::collections::HashMap;
 
-use postgres::Client;
 use postgres::types::Type;
 
 use crate::error::Result;
 use crate::form::{Form, Geometric, Geometry};
+use crate::postgres::client::Client;
 use crate::postgres::connect::classify;
 
 /// PostgreSQL allows no type within itself; this only bounds what a broken catalogue could do.

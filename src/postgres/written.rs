@@ -5,12 +5,11 @@
 
 use std::collections::HashMap;
 
-use postgres::Client;
-
 use crate::definition::{Definition, Expression, Field, Filter, Item, JoinName, RelationId, Source};
 use crate::error::Result;
 use crate::form::Form;
 use crate::postgres::catalog::Catalog;
+use crate::postgres::client::Client;
 use crate::postgres::connect::{classify, classify_written};
 use crate::postgres::plan_document::enclosed;
 use crate::postgres::sql::{LINK, ROW, table};

@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use postgres::Config;
 use postgres::config::{ChannelBinding, LoadBalanceHosts, SslMode as ConfigSslMode, TargetSessionAttrs};
+use tokio_postgres::Config;
 
 use crate::settings::source::{SourceSettings, SslMode};
 use crate::settings::value::Problems;

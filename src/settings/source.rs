@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use postgres::Config;
 use serde::Deserialize;
+use tokio_postgres::Config;
 
 use crate::client_certificate::ClientCertificateFiles;
 use crate::settings::connection::{Given, build};

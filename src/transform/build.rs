@@ -44,6 +44,7 @@ pub fn render(extracted: ExtractedBatch, limits: RenderLimits) -> RenderedBatch 
         roots: &roots,
         relations: &relations,
         order: ListOrder::default(),
+        spare: Vec::new(),
         end: 0,
         lost: None,
     };
@@ -195,6 +196,8 @@ struct Builder<'a> {
     roots: &'a Rows,
     relations: &'a [RelatedRows],
     order: ListOrder,
+    /// Memory of lists of row numbers that are done with.
+    spare: Vec<Vec<u32>>,
     /// A list that goes beyond this place is not written to its end: the document is refused.
     end: usize,
     /// The label of the first field of the document of which a part is null since JSON cannot hold it.
@@ -220,7 +223,7 @@ impl<'a> Builder<'a> {
             match (&field.source, at) {
                 (PlannedSource::Inline(related), at) => {
                     let PlannedItem::Object(inner) = &related.item else { continue };
-                    let row = at.and_then(|at| self.chosen_rows(related, at).first().copied());
+                    let row = at.and_then(|at| self.chosen_row(related, at));
                     let at = row.map(|row| At::Related { relation: related.relation, row: row as usize });
                     self.write_fields(out, inner, at, members);
                     continue;
@@ -249,8 +252,8 @@ impl<'a> Builder<'a> {
         match source {
             PlannedSource::Cell(column) => self.write_cell(out, *column, at, label),
             PlannedSource::Constant(json) => out.extend_from_slice(json),
-            PlannedSource::One(related) => match self.chosen_rows(related, at).first() {
-                Some(row) => self.write_item(out, related, *row, label),
+            PlannedSource::One(related) => match self.chosen_row(related, at) {
+                Some(row) => self.write_item(out, related, row, label),
                 None => out.extend_from_slice(b"null"),
             },
             PlannedSource::Geo { lat, lon } => {
@@ -308,7 +311,7 @@ impl<'a> Builder<'a> {
         let limit = related.limit.unwrap_or(usize::MAX);
         let mut item_count = 0;
         let mut repeats = Repeats::new(related);
-        for row in rows {
+        for &row in &rows {
             if item_count == limit || out.len() > self.end {
                 break;
             }
@@ -329,13 +332,14 @@ impl<'a> Builder<'a> {
                 out.truncate(before);
                 continue;
             }
-            let rows = &self.relations[related.relation].rows;
-            if repeats.has(rows, &self.plan.relation_keys[related.relation], row, item, out) {
+            let found = &self.relations[related.relation].rows;
+            if repeats.has(found, &self.plan.relation_keys[related.relation], row, item, out) {
                 out.truncate(before);
                 continue;
             }
             item_count += 1;
         }
+        self.spare.push(rows);
         out.push(b']');
     }
 
@@ -371,19 +375,24 @@ impl<'a> Builder<'a> {
             At::Root(row) | At::Related { row, .. } => row,
         };
         let rows = &self.relations[related.relation];
-        let mut chosen: Vec<u32> = rows
-            .rows_of(nearer_row)
-            .iter()
-            .copied()
-            .filter(|row| match related.filter {
-                Some(filter) => rows.rows.cell(*row as usize, filter) == Some(&[1]),
-                None => true,
-            })
-            .collect();
+        let mut chosen = self.spare.pop().unwrap_or_default();
+        chosen.clear();
+        chosen.extend(rows.rows_of(nearer_row).iter().filter(|row| match related.filter {
+            Some(filter) => rows.rows.cell(**row as usize, filter) == Some(&[1]),
+            None => true,
+        }));
         if chosen.len() > 1 {
             self.order.sort(&mut chosen, &rows.rows, related, &self.plan.relation_keys[related.relation]);
         }
         chosen
+    }
+
+    /// The first related row that counts.
+    fn chosen_row(&mut self, related: &PlannedRelation, at: At) -> Option<u32> {
+        let rows = self.chosen_rows(related, at);
+        let first = rows.first().copied();
+        self.spare.push(rows);
+        first
     }
 
     /// How many related rows count, each once however often it is reached; all of them where no key tells them apart.
@@ -395,6 +404,8 @@ impl<'a> Builder<'a> {
             // In the order of their key, since nothing else is planned for a count.
             rows.dedup_by(|later, first| have_same_key(found, key, *first, *later));
         }
-        rows.len()
+        let count = rows.len();
+        self.spare.push(rows);
+        count
     }
 }
