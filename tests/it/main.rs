@@ -44,6 +44,7 @@ mod late_commits;
 mod long_transactions;
 mod memory;
 mod missing_indexes;
+mod nesting;
 mod odd_tables;
 mod outages;
 mod overload;
