@@ -37,7 +37,7 @@ pub enum Form {
     Money,
     /// `text`, `varchar`, `char(n)`, `name`.
     Text,
-    /// Text of a type of its own: `citext`, `xml`.
+    /// Text of a type of its own: `citext`, `xml`, `tsvector`.
     TextLike,
     /// `uuid`.
     Uuid,
