@@ -9,10 +9,12 @@ mod field_fit;
 mod fit;
 
 mod geometry;
+mod level;
 mod literal;
 mod write;
 
 pub use fit::{Fit, Grade, Part, misfits};
+pub(crate) use level::Level;
 
 use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
