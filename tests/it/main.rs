@@ -77,3 +77,4 @@ mod typed_keys;
 mod types;
 mod types_in_mapping;
 mod verify;
+mod verify_beside;
