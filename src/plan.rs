@@ -106,7 +106,7 @@ pub struct PlannedField {
 
 impl PlannedField {
     /// Its name as the definition has it.
-    fn name(&self) -> String {
+    pub(crate) fn name(&self) -> String {
         let quoted = self.label.strip_suffix(b":").unwrap_or(&self.label);
         serde_json::from_slice(quoted).unwrap_or_else(|_| String::from_utf8_lossy(quoted).into_owned())
     }

@@ -106,7 +106,7 @@ fn show(settings: &Settings, id: i64) -> Result<()> {
     match document {
         Some(document) => output::line(&document),
         None => output::line(
-            "its document is not kept: it was refused before it was built, or dropped for newer ones",
+            "its document is not kept: it was refused before it was sent, or dropped for newer ones",
         ),
     }
 }

@@ -15,6 +15,7 @@ use crate::postgres::{Origin, Source};
 use crate::settings::Settings;
 use crate::store::{Checkpoint, KeyState, Status, Store};
 use crate::transform::{RenderLimits, render};
+use crate::verify::Comparer;
 
 /// How many rows of each table are shown.
 const SHOWN_ROWS: usize = 5;
@@ -24,7 +25,8 @@ struct Report<'a> {
     key: &'a Key,
     generation: Option<String>,
     /// What would be built now; none if there is no row, or it does not meet the definition's `where`.
-    built: Option<Value>,
+    built: Option<&'a [u8]>,
+    comparer: Comparer,
     refusal: Option<String>,
     found: Option<RawDocument>,
     state: KeyState,
@@ -83,8 +85,10 @@ pub(super) fn explain(settings: &Settings, only: Option<&str>, key: &str, as_jso
         .actions
         .iter()
         .find(|action| action.kind == ActionKind::Index)
-        .and_then(|action| serde_json::from_slice(&rendered.body[action.document.clone()]).ok());
-    let report = Report { key: &key, generation, built, refusal, found, state, status, origins, unwatched };
+        .map(|action| &rendered.body[action.document.clone()]);
+    let comparer = Comparer::of(definition);
+    let report =
+        Report { key: &key, generation, built, comparer, refusal, found, state, status, origins, unwatched };
     if as_json {
         output::json(&report.as_json())?;
     } else {
@@ -99,7 +103,7 @@ impl Report<'_> {
         match (&self.built, &self.found) {
             (None, None) => self.refusal.is_none(),
             (Some(built), Some(found)) => {
-                serde_json::from_str::<Value>(found.source.get()).is_ok_and(|found| found == *built)
+                self.comparer.differing_fields(built, &found.source).is_ok_and(|fields| fields.is_empty())
             }
             _ => false,
         }

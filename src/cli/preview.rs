@@ -1,6 +1,9 @@
 //! `preview`: the documents as they would be sent, and how the index differs from them. Writes nothing.
 
-use serde_json::Value;
+use std::collections::BTreeMap;
+
+use serde::de::IgnoredAny;
+use serde_json::value::RawValue;
 
 use crate::batch::{Batch, BatchNumber, KeyRange, Version, Work};
 use crate::cli::{exit_code, layout, output, target};
@@ -12,6 +15,7 @@ use crate::key::Key;
 use crate::postgres::Source;
 use crate::settings::Settings;
 use crate::transform::{RenderLimits, render};
+use crate::verify::Comparer;
 
 /// How many documents are shown when no key is given.
 const SHOWN: usize = 3;
@@ -63,7 +67,7 @@ fn preview_definition(
         output::line(&format!("{}: refused: {}: {}", refusal.key, refusal.error_type, refusal.reason))?;
     }
     if diff {
-        return show_differences(&Client::new(&settings.elastic)?, &definition.index, &rendered);
+        return show_differences(&Client::new(&settings.elastic)?, definition, &rendered);
     }
     for action in &rendered.actions {
         match action.kind {
@@ -88,13 +92,15 @@ pub(super) fn must_be_possible(source: &mut Source, definition: &Definition, key
         .hint(format!("its key is: {}", source.root_key_description())))
 }
 
-fn show_differences(client: &Client, index: &str, rendered: &RenderedBatch) -> Result<u8> {
+fn show_differences(client: &Client, definition: &Definition, rendered: &RenderedBatch) -> Result<u8> {
+    let index = definition.index.as_str();
     let ids: Vec<DocumentAddress> = rendered.actions.iter().map(Action::address).collect();
     // Before the first load everything is missing.
     let found = match inspect(client, index)? {
         Inspected::Missing => ids.iter().map(|_| None).collect(),
         _ => get_documents(client, index, &ids)?,
     };
+    let comparer = Comparer::of(definition);
     let mut exit_code = 0;
     for (action, found) in rendered.actions.iter().zip(found) {
         let key = &action.key;
@@ -108,13 +114,13 @@ fn show_differences(client: &Client, index: &str, rendered: &RenderedBatch) -> R
             }
             Some(_) if !is_index => output::line(&format!("{key}: in the index, but there is no row"))?,
             Some(found) => {
-                let (ours, theirs) = (parse(document)?, parse(found.source.get().as_bytes())?);
-                if ours == theirs {
+                let differing = comparer.differing_fields(document, &found.source)?;
+                if differing.is_empty() {
                     output::line(&format!("{key}: the same"))?;
                     continue;
                 }
                 output::line(&format!("{key}: different"))?;
-                show_fields(&ours, &theirs)?;
+                show_fields(&differing, document, found.source.get().as_bytes())?;
             }
         }
         exit_code = DIFFERENT;
@@ -123,14 +129,10 @@ fn show_differences(client: &Client, index: &str, rendered: &RenderedBatch) -> R
 }
 
 /// Prints the fields that differ: `-` as the index has it, `+` as it would be sent.
-fn show_fields(ours: &Value, theirs: &Value) -> Result<()> {
-    let empty = serde_json::Map::new();
-    let (ours, theirs) = (ours.as_object().unwrap_or(&empty), theirs.as_object().unwrap_or(&empty));
-    let names = theirs.keys().chain(ours.keys().filter(|name| !theirs.contains_key(*name)));
-    for name in names {
-        if ours.get(name) == theirs.get(name) {
-            continue;
-        }
+fn show_fields(differing: &[String], ours: &[u8], theirs: &[u8]) -> Result<()> {
+    let (ours, theirs): (BTreeMap<String, &RawValue>, BTreeMap<String, &RawValue>) =
+        (serde_json::from_slice(ours).map_err(no_json)?, serde_json::from_slice(theirs).map_err(no_json)?);
+    for name in differing {
         if let Some(value) = theirs.get(name) {
             output::line(&format!("  - {name}: {value}"))?;
         }
@@ -141,13 +143,12 @@ fn show_fields(ours: &Value, theirs: &Value) -> Result<()> {
     Ok(())
 }
 
+/// The document over several lines. It is not parsed into a value, which would have a limit of depth and lose digits.
 fn pretty(document: &[u8]) -> Result<String> {
-    parse(document)?;
+    serde_json::from_slice::<IgnoredAny>(document).map_err(no_json)?;
     Ok(layout::spread(&String::from_utf8_lossy(document)))
 }
 
-fn parse(document: &[u8]) -> Result<Value> {
-    serde_json::from_slice(document).map_err(|error| {
-        Error::wrong("a document is no JSON; a json column or mapping is odd").because(error)
-    })
+fn no_json(error: serde_json::Error) -> Error {
+    Error::wrong("a document is no JSON; a json column or mapping is odd").because(error)
 }

@@ -126,6 +126,7 @@ fn verify_definition(shared: &Shared<'_>, definition: &Definition) -> Result<(u8
         end: shutdown,
         caller: VerifyCaller::Command,
         repair: options.repair,
+        passed_over: RefCell::default(),
     };
     let began = Instant::now();
     let mut report = Report::new(&definition.index, &generation.name, options);
@@ -323,6 +324,11 @@ fn verify_all(command: &Command<'_>, verifier: &Verifier<'_>, report: &mut Repor
             .collect();
         command.work_off(&keys, report.recorded)?;
         report.left = verifier.still_different(&keys)?;
+    }
+    // What the pipeline beside was at work on is no difference, and is repaired all the same when this ends.
+    let passed_over = verifier.passed_over.take();
+    if verifier.repair != Repair::No && !passed_over.is_empty() {
+        command.work_off(&passed_over, passed_over.len() as u64)?;
     }
     for pass in [VerifyPass::Documents, VerifyPass::Extras] {
         store.forget_differences(generation, VerifyCaller::Command, pass)?;

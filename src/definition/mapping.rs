@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 
 use crate::definition::section::Problems;
 use crate::definition::{Field, Item, JoinName, Source};
+use crate::form::Level;
 use crate::suggestion::did_you_mean;
 
 /// Reads the text of a mapping file called `file`.
@@ -58,7 +59,7 @@ pub(super) fn check_fields(
     problems: &mut Problems<'_>,
 ) {
     let Some(Value::Object(mappings)) = body.get("mappings") else { return };
-    Check { file, places, problems }.level(mappings, false, document, "");
+    Check { file, places, problems }.level(Level::of_document(mappings), document, "");
 }
 
 /// Field types that take `{ "lat": …, "lon": … }`.
@@ -71,20 +72,13 @@ struct Check<'c, 't> {
 }
 
 impl Check<'_, '_> {
-    /// Checks the fields of a document or object against the mapping of it; `is_strict` as the level above has it.
-    fn level(&mut self, mapping: &Map<String, Value>, is_strict: bool, fields: &[Field], above: &str) {
-        let is_strict = match mapping.get("dynamic") {
-            None => is_strict,
-            Some(Value::String(dynamic)) => dynamic == "strict",
-            Some(_) => false,
-        };
-        let empty = Map::new();
-        let properties = mapping.get("properties").and_then(Value::as_object).unwrap_or(&empty);
+    /// Checks the fields of a document or object against the mapping of it.
+    fn level(&mut self, level: Level<'_>, fields: &[Field], above: &str) {
         for field in fields {
             match &field.source {
                 // Its fields stand in this object; their level is this one.
                 Source::Inline { fields, .. } => {
-                    self.level(mapping, is_strict, fields, above);
+                    self.level(level, fields, above);
                     continue;
                 }
                 // Which members there are, each row says.
@@ -97,9 +91,9 @@ impl Check<'_, '_> {
                 | Source::List { item: Item::Object(fields), .. } => Some(fields),
                 _ => None,
             };
-            let Some(property) = find(properties, &field.name) else {
-                if is_strict {
-                    let near = did_you_mean(&field.name, properties.keys().map(String::as_str));
+            let Some(property) = level.property(&field.name) else {
+                if level.is_strict() {
+                    let near = did_you_mean(&field.name, level.names());
                     self.wrong(&path, format!("{} has no property {path} and is strict{near}", self.file));
                 }
                 continue;
@@ -110,8 +104,8 @@ impl Check<'_, '_> {
                     self.wrong(&path, format!("is a point, and {} has {path} as {kind}", self.file));
                 }
                 Source::Join { name, .. } => self.join(property, kind, name, &path),
-                Source::Constant(value) if is_strict && kind == "object" => {
-                    self.constant(property, value, &path);
+                Source::Constant(value) if kind == "object" => {
+                    self.constant(level.of_object(property), value, &path);
                 }
                 _ => {}
             }
@@ -119,7 +113,7 @@ impl Check<'_, '_> {
             match kind {
                 // Nothing below is mapped where a level is switched off.
                 "object" | "nested" if property.get("enabled") == Some(&Value::Bool(false)) => {}
-                "object" | "nested" => self.level(property, is_strict, fields, &path),
+                "object" | "nested" => self.level(level.of_object(property), fields, &path),
                 // These take any object as one value.
                 "flattened"
                 | "flat_object"
@@ -167,15 +161,12 @@ impl Check<'_, '_> {
         }
     }
 
-    /// A constant object in a strict level: its members need properties too.
-    fn constant(&mut self, mapping: &Map<String, Value>, value: &Value, path: &str) {
-        let is_strict = mapping.get("dynamic").is_none_or(|dynamic| dynamic == "strict");
-        let Some(members) = value.as_object().filter(|_| is_strict) else { return };
-        let empty = Map::new();
-        let properties = mapping.get("properties").and_then(Value::as_object).unwrap_or(&empty);
-        for (name, value) in members {
-            match find(properties, name) {
-                Some(property) => self.constant(property, value, path),
+    /// A constant object: its members need properties too where its level is strict.
+    fn constant(&mut self, level: Level<'_>, value: &Value, path: &str) {
+        for (name, value) in value.as_object().into_iter().flatten() {
+            match level.property(name) {
+                Some(property) => self.constant(level.of_object(property), value, path),
+                None if !level.is_strict() => {}
                 None => {
                     let problem = format!("{} has no property {path}.{name} and is strict", self.file);
                     self.wrong(path, problem);
@@ -196,13 +187,4 @@ impl Check<'_, '_> {
         };
         self.problems.add(&span, &format!("document.{path}"), problem);
     }
-}
-
-/// The property of that name; a dot in the name leads into an object, as the index server reads it.
-fn find<'a>(properties: &'a Map<String, Value>, name: &str) -> Option<&'a Map<String, Value>> {
-    if let Some(property) = properties.get(name) {
-        return property.as_object();
-    }
-    let (first, rest) = name.split_once('.')?;
-    find(properties.get(first)?.get("properties")?.as_object()?, rest)
 }

@@ -1,5 +1,6 @@
 //! Finds the column of a table that tells when a row was last written, by its name and type.
 
+use crate::form::Form;
 use crate::postgres::{SurveyedColumn, SurveyedTable};
 
 /// Names, without case and underscores, of a column that is set by every write.
@@ -90,13 +91,13 @@ pub(super) fn cursor(table: &SurveyedTable, is_link: bool) -> Option<Cursor> {
     if !column.not_null {
         doubts.push("may be NULL, and polling does not see such rows");
     }
-    if column.type_name == "date" {
+    if *column.form == Form::Date {
         doubts.push("is a date, so every poll reads the rows of two days");
     }
     Some(Cursor {
         column: column.name.clone(),
         doubt: (!doubts.is_empty()).then(|| doubts.join("; it ")),
-        is_zoneless: column.type_name != "timestamptz",
+        is_zoneless: *column.form != Form::Timestamptz,
     })
 }
 
@@ -115,10 +116,7 @@ pub(super) fn soft_deletion(table: &SurveyedTable) -> Option<&str> {
 }
 
 fn type_rank(column: &SurveyedColumn) -> Option<usize> {
-    if column.is_array || !column.is_built_in {
-        return None;
-    }
-    ["timestamptz", "timestamp", "date"].iter().position(|name| *name == column.type_name)
+    [Form::Timestamptz, Form::Timestamp, Form::Date].iter().position(|form| form == column.form)
 }
 
 #[cfg(test)]
@@ -129,9 +127,13 @@ mod tests {
         let columns = columns.iter().map(|(name, type_name, not_null)| SurveyedColumn {
             name: (*name).to_owned(),
             type_name: (*type_name).to_owned(),
-            is_built_in: true,
+            form: match *type_name {
+                "timestamptz" => &Form::Timestamptz,
+                "timestamp" => &Form::Timestamp,
+                _ => &Form::Text,
+            },
             not_null: *not_null,
-            ..SurveyedColumn::default()
+            most_rows_of_a_value: None,
         });
         SurveyedTable { columns: columns.collect(), ..SurveyedTable::default() }
     }

@@ -10,7 +10,6 @@ mod names;
 mod root;
 mod toml_text;
 mod tree;
-mod types;
 mod write;
 
 pub use root::{DraftRequest, draft};

@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 
 use crate::definition::TableName;
 use crate::draft::names::{self, Names};
+use crate::form::Form;
 use crate::postgres::{ForeignKey, Survey, SurveyedTable};
 
 /// The most relations of a draft: index servers refuse mappings with more than 50 nested fields.
@@ -338,9 +339,7 @@ fn own_columns(table: &SurveyedTable, linked: &[String]) -> Vec<String> {
         _ => &[],
     };
     let is_time = |name: &str| {
-        table.column(name).is_some_and(|column| {
-            column.is_built_in && matches!(column.type_name.as_str(), "timestamptz" | "timestamp")
-        })
+        table.column(name).is_some_and(|column| matches!(column.form, Form::Timestamptz | Form::Timestamp))
     };
     table
         .columns

@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 
 use crate::form::Form;
 use crate::form::field_fit::{Verdict, verdict};
+use crate::form::level::Level;
 
 /// What a document has in a field.
 #[derive(Clone, Debug)]
@@ -68,7 +69,7 @@ pub struct Fit {
 /// Compares a document with the `mappings` of an index; each misfit once, by path.
 pub fn misfits(mappings: &Map<String, Value>, document: &[(String, Part)]) -> Vec<Fit> {
     let mut comparison = Comparison { found: BTreeSet::new() };
-    comparison.level(mappings, false, document, "");
+    comparison.level(Level::of_document(mappings), document, "");
     comparison.found.into_iter().collect()
 }
 
@@ -77,26 +78,13 @@ struct Comparison {
 }
 
 impl Comparison {
-    /// Compares the fields of an object with the mapping of it; `is_strict` as the level above has it.
-    fn level(
-        &mut self,
-        mapping: &Map<String, Value>,
-        is_strict: bool,
-        fields: &[(String, Part)],
-        above: &str,
-    ) {
-        let is_strict = match mapping.get("dynamic") {
-            None => is_strict,
-            Some(Value::String(dynamic)) => dynamic == "strict",
-            Some(_) => false,
-        };
-        let empty = Map::new();
-        let properties = mapping.get("properties").and_then(Value::as_object).unwrap_or(&empty);
+    /// Compares the fields of an object with the mapping of it.
+    fn level(&mut self, level: Level<'_>, fields: &[(String, Part)], above: &str) {
         for (name, part) in fields {
             let path = if above.is_empty() { name.clone() } else { format!("{above}.{name}") };
             self.note_unknown(part, &path);
-            match (property(properties, name), is_strict) {
-                (Some(property), _) => self.field(property, is_strict, part, false, &path),
+            match (level.property(name), level.is_strict()) {
+                (Some(property), _) => self.field(level, property, part, false, &path),
                 (None, true) => {
                     let message = "the mapping has no such property and is strict".to_owned();
                     self.add(&path, Grade::Wrong, message, Some(format!("add it: {}", proposal(part))));
@@ -108,8 +96,8 @@ impl Comparison {
 
     fn field(
         &mut self,
+        level: Level<'_>,
         property: &Map<String, Value>,
-        is_strict: bool,
         part: &Part,
         is_in_list: bool,
         path: &str,
@@ -120,7 +108,7 @@ impl Comparison {
         let kind = property.get("type").and_then(Value::as_str).unwrap_or("object");
         let mapped = format!("and the mapping has {kind}");
         match part {
-            Part::List(item) => self.field(property, is_strict, item, true, path),
+            Part::List(item) => self.field(level, property, item, true, path),
             Part::Object(fields) => match kind {
                 "object" | "nested" => {
                     if is_in_list && kind == "object" && fields.len() > 1 {
@@ -133,7 +121,7 @@ impl Comparison {
                             Some("map it as nested, unless that does no harm".to_owned()),
                         );
                     }
-                    self.level(property, is_strict, fields, path);
+                    self.level(level.of_object(property), fields, path);
                 }
                 _ if takes_objects(kind) => {}
                 _ => self.add(
@@ -219,15 +207,6 @@ fn takes_objects(kind: &str) -> bool {
                 | "histogram"
                 | "aggregate_metric_double"
         )
-}
-
-/// The property of that name; a dot in the name leads into an object, as the index server reads it.
-fn property<'a>(properties: &'a Map<String, Value>, name: &str) -> Option<&'a Map<String, Value>> {
-    if let Some(property) = properties.get(name) {
-        return property.as_object();
-    }
-    let (first, rest) = name.split_once('.')?;
-    property(properties.get(first)?.get("properties")?.as_object()?, rest)
 }
 
 #[cfg(test)]

@@ -9,10 +9,12 @@ mod field_fit;
 mod fit;
 
 mod geometry;
+mod level;
 mod literal;
 mod write;
 
 pub use fit::{Fit, Grade, Part, misfits};
+pub(crate) use level::Level;
 
 use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
@@ -37,7 +39,7 @@ pub enum Form {
     Money,
     /// `text`, `varchar`, `char(n)`, `name`.
     Text,
-    /// Text of a type of its own: `citext`, `xml`.
+    /// Text of a type of its own: `citext`, `xml`, `tsvector`.
     TextLike,
     /// `uuid`.
     Uuid,

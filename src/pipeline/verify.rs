@@ -1,5 +1,6 @@
 //! Verify as a part of the pipeline: beside it in `run`, after it in `once`.
 
+use std::cell::RefCell;
 use std::time::Duration;
 
 use crate::clock::now_micros;
@@ -113,6 +114,7 @@ impl Pipeline<'_> {
             end,
             caller: VerifyCaller::Schedule,
             repair: Repair::Guarded,
+            passed_over: RefCell::default(),
         };
         work(&mut Schedule::new(&verifier, self.definition, self.settings.verify_interval))
     }

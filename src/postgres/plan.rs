@@ -11,7 +11,7 @@ use crate::postgres::catalog::{Catalog, Column, Table};
 use crate::postgres::plan_document::SelectLists;
 use crate::postgres::related_plan::{KeptRelation, kept_relation};
 use crate::postgres::select::{
-    CursorKind, GROUP_NUMBER, SelectList, are_equal_by_bytes, cursor_kind, for_key, for_key_expression,
+    CursorKind, GROUP_NUMBER, SelectList, Side, are_equal_by_bytes, cursor_kind, for_key, for_key_expression,
 };
 use crate::postgres::shape::{Shape, UsedColumns};
 use crate::postgres::sql::{LINK, ROW, name, row_of, table};
@@ -203,12 +203,12 @@ impl<'a> Planner<'a> {
                 else {
                     continue;
                 };
-                let (alias, select) = match relation.below {
-                    None => (ROW, &mut root_select),
-                    Some(RelationId(below)) => (ROW, &mut selects[below]),
+                let select = match relation.below {
+                    None => &mut root_select,
+                    Some(RelationId(below)) => &mut selects[below],
                 };
                 nearer.push(NearerColumn {
-                    column: select.add(for_key(alias, &column)),
+                    column: select.add_of(Side::Row, for_key(ROW, &column)),
                     type_name: column.type_name,
                 });
             }
@@ -233,8 +233,9 @@ impl<'a> Planner<'a> {
             };
             let own =
                 self.row_key(&relation.table, &relation.key, &format!("relation.{}.key", relation.name));
+            let select = &mut selects[position];
             relation_keys
-                .push(own.iter().map(|column| selects[position].add(for_key(ROW, column))).collect());
+                .push(own.iter().map(|column| select.add_of(Side::Row, for_key(ROW, column))).collect());
             relations.push(RelationPlan {
                 name: relation.name.clone(),
                 table: relation.table.clone(),

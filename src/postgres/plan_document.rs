@@ -5,14 +5,15 @@ use std::sync::Arc;
 
 use crate::cell::{CellFormat, write_json_string};
 use crate::definition::{
-    ColumnReference, Expression, Field, Filter, FilterTest, Item, JoinName, RelationId, Source, TableName,
+    ColumnReference, Expression, Field, Filter, FilterTest, Item, JoinName, RelationId, Source,
 };
 use crate::plan::{
     PlannedColumn, PlannedField, PlannedItem, PlannedJoinName, PlannedRelation, PlannedSource,
 };
+use crate::postgres::catalog::Column;
 use crate::postgres::plan::Planner;
-use crate::postgres::select::{SelectList, for_document, for_document_expression};
-use crate::postgres::sql::{LINK, ROW, literal, name};
+use crate::postgres::select::{SelectList, Side, for_document, for_document_expression};
+use crate::postgres::sql::{literal, name};
 use crate::postgres::written::WrittenCondition;
 
 /// What is selected of the root and of each relation.
@@ -22,10 +23,10 @@ pub(super) struct SelectLists<'l> {
 }
 
 impl SelectLists<'_> {
-    fn add(&mut self, at: Option<usize>, selected: (String, CellFormat)) -> PlannedColumn {
+    fn add(&mut self, at: Option<usize>, side: Side, selected: (String, CellFormat)) -> PlannedColumn {
         match at {
-            None => self.root.add(selected),
-            Some(relation) => self.relations[relation].add(selected),
+            None => self.root.add_of(side, selected),
+            Some(relation) => self.relations[relation].add_of(side, selected),
         }
     }
 }
@@ -167,16 +168,17 @@ impl Planner<'_> {
         lists: &mut SelectLists<'_>,
         place: &str,
     ) -> Option<PlannedColumn> {
-        let selected = match expression {
+        let (side, selected) = match expression {
             Expression::Column(reference) => {
-                let (alias, table) = self.owner(reference, at, place)?;
-                let column = self.column(&table, &reference.column, &format!("document.{place}"))?;
-                for_document(alias, &column)
+                let (side, column) = self.referred(reference, at, &format!("document.{place}"))?;
+                (side, for_document(side.alias(), &column))
             }
             // What is wrong with it was found when it was described.
-            Expression::Sql(sql) => for_document_expression(&enclosed(sql), self.written.form(at, sql)?),
+            Expression::Sql(sql) => {
+                (Side::Unknown, for_document_expression(&enclosed(sql), self.written.form(at, sql)?))
+            }
         };
-        Some(lists.add(at, selected))
+        Some(lists.add(at, side, selected))
     }
 
     /// Selects a value of the row at hand as PostgreSQL's own text, as it is in an `_id`.
@@ -187,40 +189,37 @@ impl Planner<'_> {
         lists: &mut SelectLists<'_>,
         place: &str,
     ) -> Option<PlannedColumn> {
-        let value = match expression {
+        let (side, value) = match expression {
             Expression::Column(reference) => {
-                let (alias, table) = self.owner(reference, at, place)?;
-                self.column(&table, &reference.column, &format!("document.{place}"))?;
-                format!("{alias}.{}", name(&reference.column))
+                let (side, _) = self.referred(reference, at, &format!("document.{place}"))?;
+                (side, written(side, reference))
             }
-            Expression::Sql(sql) => enclosed(sql),
+            Expression::Sql(sql) => (Side::Unknown, enclosed(sql)),
         };
-        Some(lists.add(at, (format!("{value}::text"), CellFormat::Text)))
+        Some(lists.add(at, side, (format!("{value}::text"), CellFormat::Text)))
     }
 
-    fn owner(
+    /// The column that a reference names, and of which row it is; a problem at `place` if there is none.
+    fn referred(
         &mut self,
         reference: &ColumnReference,
         at: Option<usize>,
         place: &str,
-    ) -> Option<(&'static str, TableName)> {
-        match (at, reference.through) {
-            (None, false) => Some((ROW, self.definition.root.table.clone())),
-            (Some(relation), false) => Some((ROW, self.definition.relations[relation].table.clone())),
-            (Some(relation), true) if self.definition.relations[relation].through.is_some() => {
-                self.definition.relations[relation]
-                    .through
-                    .as_ref()
-                    .map(|through| (LINK, through.table.clone()))
-            }
-            _ => {
-                self.problems.push(format!(
-                    "document.{place}: through.{} names a link table, and there is none here",
-                    reference.column
-                ));
-                None
-            }
-        }
+    ) -> Option<(Side, Column)> {
+        let relation = at.map(|relation| &self.definition.relations[relation]);
+        let (side, table) = if !reference.through {
+            (Side::Row, relation.map_or(&self.definition.root.table, |relation| &relation.table))
+        } else if let Some(through) = relation.and_then(|relation| relation.through.as_ref()) {
+            (Side::Link, &through.table)
+        } else {
+            self.problems.push(format!(
+                "{place}: through.{} names a link table, and there is none here",
+                reference.column
+            ));
+            return None;
+        };
+        let table = table.clone();
+        Some((side, self.column(&table, &reference.column, place)?))
     }
 
     /// Selects whether a row meets the relation's own condition and all filters, decided by PostgreSQL with the
@@ -235,31 +234,36 @@ impl Planner<'_> {
         if let Some(known) = self.filters.get(&(relation, filters.to_vec())) {
             return Some(*known);
         }
-        let mut conditions: Vec<String> =
-            self.definition.relations[relation].condition.iter().map(|sql| enclosed(sql)).collect();
+        let mut conditions: Vec<(Side, String)> = Vec::new();
+        let own = self.definition.relations[relation].condition.as_ref();
+        conditions.extend(own.map(|sql| (Side::Unknown, enclosed(sql))));
         for filter in filters {
-            match filter {
-                Filter::Sql(sql) => conditions.push(enclosed(sql)),
-                Filter::Column { column: reference, test } => {
-                    let (alias, table) = self.owner(reference, Some(relation), place)?;
-                    self.column(&table, &reference.column, &format!("document.{place}.where"))?;
-                    conditions.push(condition(&format!("{alias}.{}", name(&reference.column)), test));
+            conditions.push(match filter {
+                Filter::Sql(sql) => (Side::Unknown, enclosed(sql)),
+                Filter::Column { column, test } => {
+                    let (side, _) =
+                        self.referred(column, Some(relation), &format!("document.{place}.where"))?;
+                    (side, condition(&written(side, column), test))
                 }
-            }
+            });
         }
-        if conditions.is_empty() {
-            return None;
-        }
+        let side = conditions.iter().map(|(side, _)| *side).reduce(Side::and)?;
+        let conditions: Vec<String> = conditions.into_iter().map(|(_, sql)| sql).collect();
         let sql = format!("({})", conditions.join(" and "));
         self.conditions.push(WrittenCondition {
             place: format!("document.{place}.where"),
             relation,
             sql: sql.clone(),
         });
-        let position = lists.relations[relation].add((sql, CellFormat::Bool)).position;
+        let position = lists.add(Some(relation), side, (sql, CellFormat::Bool)).position;
         self.filters.insert((relation, filters.to_vec()), position);
         Some(position)
     }
+}
+
+/// The column as it is written in SQL.
+fn written(side: Side, reference: &ColumnReference) -> String {
+    format!("{}.{}", side.alias(), name(&reference.column))
 }
 
 fn condition(column: &str, test: &FilterTest) -> String {

@@ -10,7 +10,7 @@ use crate::plan::PlannedColumn;
 use crate::postgres::catalog::{Catalog, Table};
 use crate::postgres::plan::{KeyColumn, NearerColumn, RelationPlan};
 use crate::postgres::select::{
-    GROUP_NUMBER, SelectList, are_equal_by_bytes, for_key, for_key_expression, rows_read_by,
+    GROUP_NUMBER, SelectList, Side, are_equal_by_bytes, for_key, for_key_expression,
 };
 use crate::postgres::sql::{LINK, ROW, name, table};
 
@@ -89,16 +89,13 @@ pub(super) fn kept_relation(
         key.push((format!("{ROW}.{}", name(&column.name)), column.type_name.clone()));
     }
     let mut origins = Vec::new();
-    for (expression, format) in planned.select.columns() {
-        let rows = rows_read_by(expression);
-        origins.push(if expression == GROUP_NUMBER {
-            CellOrigin::Group
-        } else if rows == [ROW] {
-            CellOrigin::Related(select.add((expression.to_owned(), format)).position)
-        } else if rows == [LINK] {
-            CellOrigin::Link(link_select.add((expression.to_owned(), format)).position)
-        } else {
-            return None;
+    for (column, format) in planned.select.columns() {
+        let selected = (column.expression.clone(), format);
+        origins.push(match column.side {
+            _ if column.expression == GROUP_NUMBER => CellOrigin::Group,
+            Side::Row => CellOrigin::Related(select.add(selected).position),
+            Side::Link => CellOrigin::Link(link_select.add(selected).position),
+            Side::Unknown => return None,
         });
     }
     let (link, link_key) = match &relation.through {

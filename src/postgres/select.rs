@@ -4,7 +4,7 @@ use crate::cell::CellFormat;
 use crate::form::{Form, Geometry};
 use crate::plan::PlannedColumn;
 use crate::postgres::catalog::Column;
-use crate::postgres::sql::name;
+use crate::postgres::sql::{LINK, ROW, name};
 
 /// Object ids of types, as `pg_type.dat` fixes them.
 mod oid {
@@ -192,62 +192,66 @@ pub(super) fn is_readable(format: CellFormat, found: u32) -> bool {
     }
 }
 
-/// Words that stand in expressions of ours beside quoted names, literals and aliases.
-const OWN_WORDS: [&str; 8] = ["text", "in", "is", "not", "null", "true", "and", "or"];
+/// Whose columns an expression reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Side {
+    /// Those of the row at hand.
+    Row,
+    /// Those of the link table's row.
+    Link,
+    /// Of both, or what the definition says in SQL: that cannot be told.
+    Unknown,
+}
 
-/// Which aliases an expression of ours reads, each once; nothing where that cannot be told, as of SQL that the
-/// definition gives.
-pub(super) fn rows_read_by(expression: &str) -> Vec<&str> {
-    let mut aliases = Vec::new();
-    let bytes = expression.as_bytes();
-    let mut at = 0;
-    while let Some(byte) = bytes.get(at) {
-        let start = at;
-        at += 1;
-        if matches!(byte, b'"' | b'\'') {
-            // A doubled quote ends one piece and begins the next.
-            while bytes.get(at).is_some_and(|other| other != byte) {
-                at += 1;
-            }
-            at += 1;
-        } else if byte.is_ascii_alphabetic() || *byte == b'_' || !byte.is_ascii() {
-            while bytes.get(at).is_some_and(|other| {
-                other.is_ascii_alphanumeric() || matches!(other, b'_' | b'$') || !other.is_ascii()
-            }) {
-                at += 1;
-            }
-            let word = &expression[start..at];
-            if bytes.get(at) == Some(&b'.') && bytes.get(at + 1) == Some(&b'"') {
-                if !aliases.contains(&word) {
-                    aliases.push(word);
-                }
-            } else if !OWN_WORDS.contains(&word) {
-                return Vec::new();
-            }
-        } else if !(matches!(byte, b' ' | b'(' | b')' | b',' | b'.' | b':' | b'=') || byte.is_ascii_digit()) {
-            return Vec::new();
+impl Side {
+    /// The side of what reads both.
+    pub(super) fn and(self, other: Self) -> Self {
+        if self == other { self } else { Self::Unknown }
+    }
+
+    /// What the side's row is called in SQL.
+    pub(super) fn alias(self) -> &'static str {
+        match self {
+            Self::Row | Self::Unknown => ROW,
+            Self::Link => LINK,
         }
     }
-    aliases
 }
 
 /// The number of the group of keys that a related row belongs to, as the statement gives it.
 pub(super) const GROUP_NUMBER: &str = "p.pgsluice_n";
 
+/// A column of a query.
+#[derive(Clone, Debug)]
+pub(super) struct Selected {
+    /// What is selected.
+    pub(super) expression: String,
+    /// Whose columns it reads.
+    pub(super) side: Side,
+}
+
 /// The columns of a query; the same expression is selected once.
 #[derive(Clone, Debug, Default)]
 pub struct SelectList {
-    expressions: Vec<String>,
+    columns: Vec<Selected>,
     formats: Vec<CellFormat>,
 }
 
 impl SelectList {
     /// Adds an expression, or finds it, and says where its cells will be.
-    pub(super) fn add(&mut self, (expression, format): (String, CellFormat)) -> PlannedColumn {
-        let known =
-            self.expressions.iter().zip(&self.formats).position(|known| known == (&expression, &format));
+    pub(super) fn add(&mut self, selected: (String, CellFormat)) -> PlannedColumn {
+        self.add_of(Side::Unknown, selected)
+    }
+
+    /// The same for an expression of which it is known whose columns it reads.
+    pub(super) fn add_of(&mut self, side: Side, (expression, format): (String, CellFormat)) -> PlannedColumn {
+        let known = self
+            .columns
+            .iter()
+            .zip(&self.formats)
+            .position(|(column, known)| column.expression == expression && *known == format);
         let position = known.unwrap_or_else(|| {
-            self.expressions.push(expression);
+            self.columns.push(Selected { expression, side });
             self.formats.push(format);
             self.formats.len() - 1
         });
@@ -257,17 +261,17 @@ impl SelectList {
     /// The same columns in the same places for a statement that numbers no groups.
     pub(super) fn without_group_number(&self) -> Self {
         let mut list = self.clone();
-        for expression in &mut list.expressions {
-            if expression == GROUP_NUMBER {
-                "null::int8".clone_into(expression);
+        for column in &mut list.columns {
+            if column.expression == GROUP_NUMBER {
+                "null::int8".clone_into(&mut column.expression);
             }
         }
         list
     }
 
-    /// The expressions with their formats.
-    pub(super) fn columns(&self) -> impl Iterator<Item = (&str, CellFormat)> {
-        self.expressions.iter().map(String::as_str).zip(self.formats.iter().copied())
+    /// The columns with their formats.
+    pub(super) fn columns(&self) -> impl Iterator<Item = (&Selected, CellFormat)> {
+        self.columns.iter().zip(self.formats.iter().copied())
     }
 
     /// The formats of the columns.
@@ -277,7 +281,8 @@ impl SelectList {
 
     /// The list as SQL.
     pub(super) fn sql(&self) -> String {
-        self.expressions.join(", ")
+        let expressions: Vec<&str> = self.columns.iter().map(|column| column.expression.as_str()).collect();
+        expressions.join(", ")
     }
 }
 
@@ -286,15 +291,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_an_expression_reads_is_told_from_what_it_says() {
-        assert_eq!(rows_read_by(r#"t."name""#), ["t"]);
-        assert_eq!(rows_read_by(r#"through."a l.""b t."::text"#), ["through"]);
-        let both = r#"(through."role" in ('t."x"', 'it''s') and t."kind" is not null)"#;
-        assert_eq!(rows_read_by(both), ["through", "t"]);
-        let of_the_definition =
-            ["lower(name)", "lower(t.name)", "t.\"a\" || b", "t.\"a\" -- '", "$$t.\"a\"$$", "(t.\"a\"\n)"];
-        for expression in of_the_definition {
-            assert!(rows_read_by(expression).is_empty(), "{expression}");
-        }
+    fn the_same_expression_is_selected_once_and_keeps_its_side() {
+        let mut list = SelectList::default();
+        let title = || ("t.\"title\"".to_owned(), CellFormat::Text);
+        let first = list.add_of(Side::Row, title());
+        let role = list.add_of(Side::Link, ("through.\"role\"".to_owned(), CellFormat::Text));
+        assert_eq!(list.add_of(Side::Row, title()), first);
+        // The same column in another format is another cell.
+        let as_json = list.add_of(Side::Row, (title().0, CellFormat::Json));
+        assert_eq!([first.position, role.position, as_json.position], [0, 1, 2]);
+        let sides: Vec<Side> = list.columns().map(|(column, _)| column.side).collect();
+        assert_eq!(sides, [Side::Row, Side::Link, Side::Row]);
+        assert_eq!((Side::Row.and(Side::Row), Side::Row.and(Side::Link)), (Side::Row, Side::Unknown));
     }
 }

@@ -7,8 +7,10 @@ use std::collections::BTreeMap;
 
 use crate::definition::TableName;
 use crate::error::Result;
+use crate::form::Form;
 use crate::postgres::client::Client;
 use crate::postgres::connect::{classify, connect};
+use crate::postgres::type_form::TypeForms;
 use crate::settings::SourceSettings;
 
 /// Tables of these schemas are the server's own.
@@ -44,18 +46,14 @@ pub struct SurveyedTable {
 }
 
 /// A column.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct SurveyedColumn {
     /// Its name.
     pub name: String,
-    /// The type's name without its modifiers; of the underlying type for a domain.
+    /// The name of its type, for messages.
     pub type_name: String,
-    /// Whether the type is PostgreSQL's own.
-    pub is_built_in: bool,
-    /// `pg_type.typtype` of the type: `b` base, `e` enum, `c` composite, `r` range, `m` multirange.
-    pub kind: char,
-    /// Whether it is an array of that type.
-    pub is_array: bool,
+    /// What its values become in a document.
+    pub form: &'static Form,
     /// Whether NULL is forbidden.
     pub not_null: bool,
     /// The planner's guess how many rows share the value that most rows have; none when never analysed.
@@ -144,19 +142,8 @@ fn read_tables(client: &mut Client, survey: &mut Survey) -> Result<()> {
 
 fn read_columns(client: &mut Client, survey: &mut Survey) -> Result<()> {
     let statement = format!(
-        "with recursive base (origin, oid, typtype, typbasetype, typelem, is_array) as (
-           select t.oid, t.oid, t.typtype, t.typbasetype, t.typelem, false
-             from pg_catalog.pg_type t
-           union all
-           select b.origin, t.oid, t.typtype, t.typbasetype, t.typelem, b.is_array or b.typtype <> 'd'
-             from base b
-             join pg_catalog.pg_type t
-               on t.oid = case when b.typtype = 'd' then b.typbasetype
-                               when exists (select 1 from pg_catalog.pg_type a where a.oid = b.oid and a.typcategory = 'A')
-                               then b.typelem end
-         )
-         select n.nspname::text, c.relname::text, a.attname::text, t.typname::text,
-                tn.nspname = 'pg_catalog', t.typtype::text, base.is_array, a.attnotnull,
+        "select n.nspname::text, c.relname::text, a.attname::text,
+                pg_catalog.format_type(a.atttypid, null), a.atttypid, a.atttypmod, a.attnotnull,
                 case when c.reltuples > 0 then
                   greatest(s.most_common_freqs[1] * c.reltuples,
                            case when s.n_distinct > 0 then c.reltuples / s.n_distinct
@@ -165,9 +152,6 @@ fn read_columns(client: &mut Client, survey: &mut Survey) -> Result<()> {
            from pg_catalog.pg_class c
            join pg_catalog.pg_namespace n on n.oid = c.relnamespace
            join pg_catalog.pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
-           join base on base.origin = a.atttypid and base.typtype <> 'd'
-           join pg_catalog.pg_type t on t.oid = base.oid and t.typcategory <> 'A'
-           join pg_catalog.pg_namespace tn on tn.oid = t.typnamespace
            left join pg_catalog.pg_stats s
              on s.schemaname = n.nspname and s.tablename = c.relname and s.attname = a.attname
             and s.inherited = (c.relkind = 'p')
@@ -177,18 +161,19 @@ fn read_columns(client: &mut Client, survey: &mut Survey) -> Result<()> {
     let rows = client
         .query_typed(&statement, &[])
         .map_err(|error| classify(&error, "cannot read the columns of the database".to_owned()))?;
+    let mut types: Vec<u32> = rows.iter().map(|row| row.get(4)).collect();
+    types.sort_unstable();
+    types.dedup();
+    let types = TypeForms::read(client, &types)?;
     for row in &rows {
         let table = TableName { schema: row.get(0), name: row.get(1) };
         let Some(table) = survey.tables.get_mut(&table) else { continue };
-        let kind: String = row.get(5);
         table.columns.push(SurveyedColumn {
             name: row.get(2),
             type_name: row.get(3),
-            is_built_in: row.get(4),
-            kind: kind.chars().next().unwrap_or('b'),
-            is_array: row.get(6),
-            not_null: row.get(7),
-            most_rows_of_a_value: row.get(8),
+            form: types.form(row.get(4), row.get(5)).kept(),
+            not_null: row.get(6),
+            most_rows_of_a_value: row.get(7),
         });
     }
     Ok(())

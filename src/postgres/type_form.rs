@@ -190,7 +190,7 @@ fn own_form(name: &str, modifier: i32) -> Form {
         "numeric" => Form::Numeric { limit: numeric_limit(modifier) },
         "money" => Form::Money,
         "text" | "varchar" | "bpchar" | "name" => Form::Text,
-        "xml" => Form::TextLike,
+        "xml" | "tsvector" => Form::TextLike,
         "uuid" => Form::Uuid,
         "char" | "macaddr" | "macaddr8" | "pg_lsn" | "xid" | "xid8" | "cid" | "tid" => Form::Keyword,
         "inet" => Form::Ip,

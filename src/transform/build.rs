@@ -13,6 +13,7 @@ use crate::plan::{
 use crate::rows::Rows;
 use crate::transform::flatten;
 use crate::transform::list::ListOrder;
+use crate::transform::nesting::too_deep;
 use crate::transform::repeats::{Repeats, have_same_key};
 
 /// Limits on what is rendered.
@@ -25,7 +26,7 @@ pub struct RenderLimits {
 /// Builds and renders all documents of a batch.
 ///
 /// Every root row becomes an `index` action, every missing key a `delete`, all with the batch's version. A document
-/// over the limit is refused and leaves no bytes in the body.
+/// over the limit, or nested too deep, is refused and leaves no bytes in the body.
 pub fn render(extracted: ExtractedBatch, limits: RenderLimits) -> RenderedBatch {
     let ExtractedBatch { batch, version, plan, roots, relations, missing, settled, refused } = extracted;
     let row_bytes =
@@ -73,6 +74,11 @@ pub fn render(extracted: ExtractedBatch, limits: RenderLimits) -> RenderedBatch 
         if document.len() > limits.document_max_bytes {
             rendered.body.truncate(start);
             rendered.refused.push(too_large(key, document.len(), limits.document_max_bytes));
+            continue;
+        }
+        if let Some(reason) = too_deep(&rendered.body[document.clone()], &plan.fields) {
+            rendered.body.truncate(start);
+            rendered.refused.push(Refusal { key, error_type: "document_too_deep".to_owned(), reason });
             continue;
         }
         rendered.body.push(b'\n');

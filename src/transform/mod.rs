@@ -5,6 +5,7 @@
 mod build;
 mod flatten;
 mod list;
+mod nesting;
 mod repeats;
 
 pub use build::{RenderLimits, render};

@@ -1,5 +1,7 @@
 //! From candidates to differences: what is still the same after a complete poll counts.
 
+use std::collections::HashSet;
+
 use crate::clock::now_micros;
 use crate::elastic::refresh;
 use crate::error::Result;
@@ -75,6 +77,7 @@ impl Verifier<'_> {
             // Before the look: what goes stale after it is seen by its new content.
             let pending = self.store.pending_among(self.generation, &keys)?;
             left.retain(|candidate| !pending.contains(&candidate.key));
+            self.pass_over(pending);
             if left.is_empty() {
                 break;
             }
@@ -93,6 +96,12 @@ impl Verifier<'_> {
         looked.confirmed.retain(|difference| !refused.contains(&difference.key));
         looked.refused = refused.into_iter().collect();
         Ok(looked)
+    }
+
+    fn pass_over(&self, pending: HashSet<Key>) {
+        let mut passed_over = self.passed_over.borrow_mut();
+        let room = usize::try_from(LISTED_MAX).unwrap_or(usize::MAX).saturating_sub(passed_over.len());
+        passed_over.extend(pending.into_iter().take(room));
     }
 
     fn settle_group(

@@ -1,5 +1,6 @@
 //! What a verify works with, and what it does about a difference.
 
+use std::cell::RefCell;
 use std::collections::HashSet;
 use std::time::Duration;
 
@@ -66,6 +67,8 @@ pub struct Verifier<'a> {
     pub caller: VerifyCaller,
     /// What it does about differences.
     pub repair: Repair,
+    /// Keys that differed and had the pipeline at work on them, so that they did not count; at most [`LISTED_MAX`].
+    pub passed_over: RefCell<Vec<Key>>,
 }
 
 impl Verifier<'_> {

@@ -1,18 +1,10 @@
 //! Fourteen tables in one document, and a link table that is no junction: each a full load, then changes of the root,
 //! of links, children and grandchildren, compared after each step with a query of its own.
 
-use crate::harness::Shape;
+use crate::harness::{PLACES, Shape, after_changes_of_places};
 
 const BOOKSTORE: &str = r#"
-    create schema place; create schema people;
-    create table place.continent (id int primary key, name text, modified timestamptz not null default now());
-    create table place.country (id int primary key, name text, continent_id int references place.continent,
-                                modified timestamptz not null default now());
-    create table place.city (id int primary key, name text, country_id int references place.country,
-                             modified timestamptz not null default now());
     create table publisher (id int primary key, name text, modified timestamptz not null default now());
-    create table people.author (id int primary key, name text, city_id int references place.city,
-                                modified timestamptz not null default now());
     create table shelf (id int primary key, label text, modified timestamptz not null default now());
     create table book (isbn text primary key, title text, publisher_id int references publisher,
                        shelf_id int unique references shelf, modified timestamptz not null default now());
@@ -27,11 +19,7 @@ const BOOKSTORE: &str = r#"
                                 modified timestamptz not null default now());
     create table rating (id int primary key, isbn text references book, reader_id int references people.reader,
                          subject_id int references subject, stars int, modified timestamptz not null default now());
-    insert into place.continent values (1, 'Europe'), (2, 'Asia');
-    insert into place.country values (1, 'Norway', 1), (2, 'Japan', 2), (3, 'Nowhere', null);
-    insert into place.city values (1, 'Oslo', 1), (2, 'Kyoto', 2), (3, 'Lost', 3);
     insert into publisher select g, 'pub' || g from generate_series(1, 3) g;
-    insert into people.author values (1, 'Ann', 1), (2, 'Bo', 2), (3, 'Cy', 3), (4, 'Di', null);
     insert into shelf select g, 's' || g from generate_series(1, 6) g;
     insert into book select 'i|' || g, 't' || g, 1 + g % 3, case when g < 5 then g end from generate_series(1, 8) g;
     insert into sheet select 'i|' || g, g * 10 from generate_series(2, 6) g;
@@ -145,16 +133,14 @@ const BOOKSTORE_QUERY: &str = r#"
 
 #[test]
 fn fourteen_tables_with_three_links_one_of_which_is_a_child_too() {
-    let shape = Shape::new("bookstore", BOOKSTORE, BOOKSTORE_DEFINITION, BOOKSTORE_QUERY);
+    let shape =
+        Shape::new("bookstore", &format!("{PLACES};{BOOKSTORE}"), BOOKSTORE_DEFINITION, BOOKSTORE_QUERY);
     shape.after("insert into book values ('i|9', 'nine', 2, 5); insert into sheet values ('i|9', 99)");
     shape.after("insert into book_author values ('i|9', 1), ('i|8', 3); insert into book_language (isbn, language_id) values ('i|9', 3)");
     shape.after(
         "insert into rating values (900, 'i|9', 2, 1, 5), (901, 'i|9', 2, 3, 4), (902, 'i|1', 1, 1, 1)",
     );
-    shape.after("update place.continent set name = 'Asien', modified = now() where id = 2");
-    shape.after("update place.country set continent_id = 1, modified = now() where id = 3");
-    shape.after("update place.city set name = 'Nara', modified = now() where id = 2");
-    shape.after("update people.author set city_id = 3, modified = now() where id = 1");
+    after_changes_of_places(&shape);
     shape.after("update shelf set label = 'top', modified = now() where id = 1");
     shape.after("update sheet set pages = 1, modified = now() where isbn = 'i|3'");
     shape.after("update publisher set name = 'Press', modified = now() where id = 2");

@@ -15,13 +15,13 @@ const SOON: Duration = Duration::from_secs(60);
 const NOBODY: &str = "00000000-0000-4000-8000-00000000dead";
 
 /// `pgsluice verify … --json` and its result.
-fn verify(program: &Program, arguments: &[&str]) -> (i32, Value, String) {
+pub fn verify(program: &Program, arguments: &[&str]) -> (i32, Value, String) {
     let finished = program.command(&[&["verify", "--json"], arguments].concat());
     let report = serde_json::from_str(&finished.output).unwrap_or(Value::Null);
     (finished.code, report, finished.log)
 }
 
-fn counts(report: &Value) -> [u64; 3] {
+pub fn counts(report: &Value) -> [u64; 3] {
     ["missing", "different", "extra"].map(|name| report[name].as_u64().unwrap_or(u64::MAX))
 }
 

@@ -3,7 +3,7 @@
 
 use fastrand::Rng;
 
-use super::model::{Kind, Model, literal, quoted};
+use super::model::{Kind, Model, Table, literal, quoted};
 use super::schema::{chance, pick};
 
 /// The rows of all tables.
@@ -68,8 +68,20 @@ pub fn value_of(rng: &mut Rng, kind: Kind) -> String {
         Kind::Bool => rng.bool().to_string(),
         Kind::Array => (*pick(rng, &["{}", "{a,NULL,\"b c\"}", "{x}", "{{a,b},{c,d}}"])).to_owned(),
         Kind::Json => {
-            (*pick(rng, &["null", "1.50", "\"s\"", "{\"a\": [1, null, {\"b\": \"|\"}]}", "[]", "{}"]))
-                .to_owned()
+            let text: &&str = pick(
+                rng,
+                &[
+                    "null",
+                    "1.50",
+                    "\"s\"",
+                    "{\"a\": [1, null, {\"b\": \"|\"}]}",
+                    "{\"a\": 1.50, \"title1\": \"mine\", \"id2\": {\"x\": []}, \"имя3\": null}",
+                    "{\"title2\": [], \"id1\": 99999999999999999999.5, \"id3\": \"ß\"}",
+                    "[]",
+                    "{}",
+                ],
+            );
+            (*text).to_owned()
         }
     }
 }
@@ -101,6 +113,7 @@ impl<'m> Rows<'m> {
         let mut statements = Vec::new();
         for table in 0..model.tables.len() {
             statements.extend(rows.tables[table].iter().map(|row| rows.insert(table, row)));
+            statements.extend(model.tables[table].shown());
         }
         (rows, statements)
     }
@@ -112,6 +125,9 @@ impl<'m> Rows<'m> {
         if watched.is_empty() {
             return None;
         }
+        if self.model.tombstone.is_some() && self.model.is_root_apart() && chance(rng, 25) {
+            return self.remove(rng, 0);
+        }
         let table = *pick(rng, &watched);
         if chance(rng, 35) { self.add(rng, table) } else { self.update(rng, table, true) }
     }
@@ -120,24 +136,27 @@ impl<'m> Rows<'m> {
     pub fn any_change(&mut self, rng: &mut Rng) -> Option<String> {
         let table = rng.usize(..self.tables.len());
         match rng.u32(..10) {
-            0..4 => {
-                if self.tables[table].is_empty() {
-                    return None;
-                }
-                let position = rng.usize(..self.tables[table].len());
-                let row = self.tables[table].remove(position);
-                Some(format!("delete from {} where rid = {}", self.model.tables[table].sql(), row.rid))
-            }
+            0..4 => self.remove(rng, table),
             4..6 => self.add(rng, table),
             _ => self.update(rng, table, false),
         }
+    }
+
+    fn remove(&mut self, rng: &mut Rng, table: usize) -> Option<String> {
+        if self.tables[table].is_empty() {
+            return None;
+        }
+        let position = rng.usize(..self.tables[table].len());
+        let row = self.tables[table].remove(position);
+        let model = &self.model.tables[table];
+        Some(shown(model, format!("delete from {} where rid = {}", model.written(), row.rid)))
     }
 
     fn add(&mut self, rng: &mut Rng, table: usize) -> Option<String> {
         let row = self.new_row(rng, table)?;
         let statement = self.insert(table, &row);
         self.tables[table].push(row);
-        Some(statement)
+        Some(shown(&self.model.tables[table], statement))
     }
 
     fn update(&mut self, rng: &mut Rng, table: usize, is_visible: bool) -> Option<String> {
@@ -178,12 +197,12 @@ impl<'m> Rows<'m> {
         }
         let statement = format!(
             "update {} set {} where rid = {}",
-            model.tables[table].sql(),
+            model.tables[table].written(),
             changes.join(", "),
             row.rid
         );
         self.tables[table][position] = row;
-        Some(statement)
+        Some(shown(&model.tables[table], statement))
     }
 
     fn new_row(&mut self, rng: &mut Rng, table: usize) -> Option<Row> {
@@ -232,11 +251,19 @@ impl<'m> Rows<'m> {
         let values: Vec<String> = row.values.iter().map(|value| written(value.as_ref())).collect();
         format!(
             "insert into {} ({}, rid) values ({}, {})",
-            table.sql(),
+            table.written(),
             names.join(", "),
             values.join(", "),
             row.rid
         )
+    }
+}
+
+/// A statement that changes a table, and what makes the change seen.
+fn shown(table: &Table, statement: String) -> String {
+    match table.shown() {
+        Some(shown) => format!("{statement}; {shown}"),
+        None => statement,
     }
 }
 

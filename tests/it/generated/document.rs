@@ -11,8 +11,14 @@ const FIELD_NAMES: &[&str] =
 
 /// Fields for the root and for every relation.
 pub fn document(rng: &mut Rng, model: &Model) -> Vec<Field> {
-    Author { rng, model, name_count: 0 }.fields(None)
+    let mut author = Author { rng, model, name_count: 0 };
+    let mut fields = author.fields(None);
+    fields.extend(author.join());
+    fields
 }
+
+/// The name of the join field, as the mapping has it.
+pub const JOIN: &str = "kin";
 
 struct Author<'m> {
     rng: &'m mut Rng,
@@ -37,6 +43,13 @@ impl Author<'_> {
             let constant = *pick(self.rng, &["7", "\"it's\"", "[1, 2.5, \"x\"]", "true"]);
             fields.push(self.field(Source::Constant(constant)));
         }
+        if chance(self.rng, 15) {
+            fields.extend(self.geo(at));
+        }
+        while chance(self.rng, 25) {
+            let Some(flatten) = self.flatten(at) else { break };
+            fields.push(flatten);
+        }
         for relation in 0..self.model.relations.len() {
             if self.model.relations[relation].below == at {
                 self.related(relation, &mut fields);
@@ -44,6 +57,60 @@ impl Author<'_> {
         }
         self.rng.shuffle(&mut fields);
         fields
+    }
+
+    /// A point made of two numbers of the row.
+    fn geo(&mut self, at: Option<usize>) -> Option<Field> {
+        let columns = &self.model.table_of(at).columns;
+        let is_number = |kind: Kind| matches!(kind, Kind::Small | Kind::Int | Kind::Numeric | Kind::Float);
+        let numbers: Vec<usize> =
+            (0..columns.len()).filter(|column| is_number(columns[*column].kind)).collect();
+        if numbers.is_empty() {
+            return None;
+        }
+        let mut number = || Value::Column { is_link: false, column: *pick(self.rng, &numbers) };
+        let (lat, lon) = (number(), number());
+        Some(self.field(Source::Geo { lat, lon }))
+    }
+
+    /// A column of JSON as fields, where it is of no account for the order of a list.
+    fn flatten(&mut self, at: Option<usize>) -> Option<Field> {
+        if at.is_some_and(|at| !self.model.relations[at].is_single) {
+            return None;
+        }
+        let columns = &self.model.table_of(at).columns;
+        let of_kind = |wanted: Kind| {
+            (0..columns.len()).filter(|column| columns[*column].kind == wanted).collect::<Vec<_>>()
+        };
+        let written = |column: usize| format!("{{t}}.{}", quoted(&columns[column].name));
+        let (json, texts) = (of_kind(Kind::Json), of_kind(Kind::Text));
+        let value = match (json.is_empty(), texts.is_empty()) {
+            (false, _) if chance(self.rng, 70) => {
+                Value::Column { is_link: false, column: *pick(self.rng, &json) }
+            }
+            (false, _) => Value::Sql(format!("{}::json", written(*pick(self.rng, &json))), Kind::Json),
+            (true, false) => {
+                let text = written(*pick(self.rng, &texts));
+                Value::Sql(format!("jsonb_build_object('id2', {text}, 'made', 1)"), Kind::Json)
+            }
+            (true, true) => return None,
+        };
+        Some(self.field(Source::Flatten(value)))
+    }
+
+    /// The kind of the document and its parent, which have to lie on one shard.
+    fn join(&mut self) -> Option<Field> {
+        if self.model.routing.is_empty() || chance(self.rng, 40) {
+            return None;
+        }
+        let columns = &self.model.tables[0].columns;
+        let parents: Vec<usize> = (0..columns.len())
+            .filter(|column| {
+                columns[*column].nullable && matches!(columns[*column].kind, Kind::Int | Kind::Uuid)
+            })
+            .collect();
+        let parent = if parents.is_empty() { None } else { Some(*pick(self.rng, &parents)) };
+        Some(Field { name: JOIN.to_owned(), source: Source::Join(parent) })
     }
 
     /// One or more fields of a relation.

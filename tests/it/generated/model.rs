@@ -1,5 +1,7 @@
 //! What a generated schema and its definition are made of; everything else is derived from it.
 
+use std::collections::BTreeSet;
+
 /// The type of a column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -71,6 +73,27 @@ pub struct Table {
     pub has_primary_key: bool,
     pub cursor: Option<String>,
     pub references: Vec<Reference>,
+    pub storage: Storage,
+}
+
+/// How a table keeps its rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Storage {
+    Plain,
+    /// A view of a table that is written through it.
+    View,
+    /// Of a table that is written instead of it.
+    MaterializedView,
+    /// By the hash of this column.
+    Partitioned(usize),
+}
+
+/// A table that names the keys of deleted rows of the root, filled by a trigger.
+#[derive(Debug)]
+pub struct Tombstone {
+    pub table: String,
+    /// For each column of the root's key whether it is a text there, whatever it is in the root.
+    pub is_text: Vec<bool>,
 }
 
 /// Pairs of a column of the farther table and one of the nearer.
@@ -138,6 +161,14 @@ pub enum Source {
     Value(Value),
     /// The same text is a value of TOML and of JSON.
     Constant(&'static str),
+    /// The members of an object in a value.
+    Flatten(Value),
+    Geo {
+        lat: Value,
+        lon: Value,
+    },
+    /// A join field: without the column, the first of the kinds; else the second where it is not NULL, with it as parent.
+    Join(Option<usize>),
     Count {
         relation: usize,
         filter: Option<Filter>,
@@ -170,9 +201,55 @@ pub struct Model {
     /// SQL with `{t}`.
     pub root_condition: Option<String>,
     pub document: Vec<Field>,
+    /// Columns of the root's key.
+    pub routing: Vec<usize>,
+    pub tombstone: Option<Tombstone>,
 }
 
+/// The kinds of documents of a join field, parent and child.
+pub const JOIN_KINDS: [&str; 2] = ["question", "answer"];
+
+/// What a tree or a document may have or not.
+pub const FEATURES: [&str; 15] = [
+    "a view",
+    "a materialized view",
+    "a partitioned table",
+    "_routing",
+    "a tombstone",
+    "a link table",
+    "depth",
+    "constant",
+    "flatten",
+    "geo",
+    "join",
+    "count",
+    "one",
+    "inline",
+    "limit",
+];
+
 impl Model {
+    /// Which of [`FEATURES`] it has.
+    pub fn features(&self) -> BTreeSet<&'static str> {
+        let mut found = BTreeSet::new();
+        for table in &self.tables {
+            found.extend(match table.storage {
+                Storage::Plain => None,
+                Storage::View => Some("a view"),
+                Storage::MaterializedView => Some("a materialized view"),
+                Storage::Partitioned(_) => Some("a partitioned table"),
+            });
+        }
+        found.extend((!self.routing.is_empty()).then_some("_routing"));
+        found.extend(self.tombstone.as_ref().map(|_| "a tombstone"));
+        for relation in &self.relations {
+            found.extend(relation.through.as_ref().map(|_| "a link table"));
+            found.extend((relation.depth > 1).then_some("depth"));
+        }
+        features_of(&self.document, &mut found);
+        found
+    }
+
     /// The table of a relation, or of the root.
     pub fn table_of(&self, relation: Option<usize>) -> &Table {
         &self.tables[self.table_number(relation)]
@@ -201,6 +278,13 @@ impl Model {
         }
     }
 
+    /// Whether a deleted row of the root takes its own document away and changes no other.
+    pub fn is_root_apart(&self) -> bool {
+        self.relations.iter().all(|relation| {
+            relation.table != 0 && relation.through.as_ref().is_none_or(|through| through.table != 0)
+        })
+    }
+
     /// Whether polling cannot see what a change of this column takes away: it leads towards the root.
     pub fn is_anchor(&self, table: usize, column: usize) -> bool {
         self.tables[table].key.contains(&column)
@@ -211,6 +295,28 @@ impl Model {
                     None => leads(relation.table, &relation.on),
                 }
             })
+    }
+}
+
+fn features_of(fields: &[Field], found: &mut BTreeSet<&'static str>) {
+    for field in fields {
+        found.extend(match &field.source {
+            Source::Value(_) => None,
+            Source::Constant(_) => Some("constant"),
+            Source::Flatten(_) => Some("flatten"),
+            Source::Geo { .. } => Some("geo"),
+            Source::Join(_) => Some("join"),
+            Source::Count { .. } => Some("count"),
+            Source::One { .. } => Some("one"),
+            Source::Inline { .. } => Some("inline"),
+            Source::List { limit, .. } => limit.map(|_| "limit"),
+        });
+        match &field.source {
+            Source::Inline { fields, .. }
+            | Source::One { item: Item::Object(fields), .. }
+            | Source::List { item: Item::Object(fields), .. } => features_of(fields, found),
+            _ => {}
+        }
     }
 }
 
@@ -227,5 +333,26 @@ pub fn literal(value: &str) -> String {
 impl Table {
     pub fn sql(&self) -> String {
         format!("{}.{}", quoted(&self.schema), quoted(&self.name))
+    }
+
+    /// What a view is of; the table itself if it is none.
+    pub fn base(&self) -> String {
+        match self.storage {
+            Storage::Plain | Storage::Partitioned(_) => self.sql(),
+            Storage::View | Storage::MaterializedView => {
+                format!("{}.{}", quoted(&self.schema), quoted(&format!("{} base", self.name)))
+            }
+        }
+    }
+
+    /// What is written to.
+    pub fn written(&self) -> String {
+        if self.storage == Storage::View { self.sql() } else { self.base() }
+    }
+
+    /// What makes a change of the rows seen.
+    pub fn shown(&self) -> Option<String> {
+        (self.storage == Storage::MaterializedView)
+            .then(|| format!("refresh materialized view {}", self.sql()))
     }
 }

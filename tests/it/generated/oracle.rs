@@ -1,6 +1,6 @@
 //! One SQL statement that builds every document, written from the model by what the documentation promises.
 
-use super::model::{Field, Filter, Item, Kind, Model, Source, Test, Value, literal, quoted};
+use super::model::{Field, Filter, Item, JOIN_KINDS, Kind, Model, Source, Test, Value, literal, quoted};
 
 /// The row at hand in the statement.
 #[derive(Clone)]
@@ -15,9 +15,10 @@ struct Oracle<'m> {
     alias_count: usize,
 }
 
-/// A member of an object.
+/// What comes into an object.
 struct Member {
-    name: String,
+    /// None for the members of the object, `jsonb`, that the SQL gives.
+    name: Option<String>,
     sql: String,
     is_list: bool,
 }
@@ -56,9 +57,31 @@ impl Oracle<'_> {
         if let Some((field, level)) = again {
             members.extend(self.field(field, row, level));
         }
-        let members: Vec<String> =
-            members.iter().map(|member| format!("{}, {}", literal(&member.name), member.sql)).collect();
-        format!("json_build_object({})", members.join(", "))
+        let own: Vec<String> = members
+            .iter()
+            .filter_map(|member| Some(format!("{}, {}", literal(member.name.as_ref()?), member.sql)))
+            .collect();
+        let own = format!("json_build_object({})", own.join(", "));
+        let spread: Vec<&Member> = members.iter().filter(|member| member.name.is_none()).collect();
+        if spread.is_empty() {
+            return own;
+        }
+        // The definition goes first, then an earlier column.
+        let (all, first) = (self.alias(), self.alias());
+        let mut rows = vec![format!("select key, value, 0 as place from json_each({own})")];
+        for (place, member) in spread.iter().enumerate() {
+            let value = format!("({})", member.sql);
+            rows.push(format!(
+                "select key, value::json, {} from jsonb_each(case when jsonb_typeof({value}) = 'object' then {value} else '{{}}' end)",
+                place + 1
+            ));
+        }
+        format!(
+            "(select json_object_agg({first}.key, {first}.value) from (
+                select distinct on ({all}.key) {all}.key, {all}.value from ({}) {all} order by {all}.key, {all}.place
+            ) {first})",
+            rows.join(" union all ")
+        )
     }
 
     fn members(&mut self, fields: &[Field], row: &Row) -> Vec<Member> {
@@ -70,6 +93,25 @@ impl Oracle<'_> {
         let sql = match &field.source {
             Source::Value(value) => self.json(value, row),
             Source::Constant(json) => format!("{}::json", literal(json)),
+            Source::Flatten(value) => {
+                let sql = format!("{}::jsonb", self.plain(value, row));
+                return vec![Member { name: None, sql, is_list: false }];
+            }
+            Source::Geo { lat, lon } => {
+                let (lat, lon) = (self.json(lat, row), self.json(lon, row));
+                format!(
+                    "case when {lat} is not null and {lon} is not null then json_build_object('lat', {lat}, 'lon', {lon}) end"
+                )
+            }
+            Source::Join(None) => format!("json_build_object('name', {})", literal(JOIN_KINDS[0])),
+            Source::Join(Some(column)) => {
+                let [parent, child] = JOIN_KINDS;
+                let value = self.plain(&Value::Column { is_link: false, column: *column }, row);
+                format!(
+                    "case when {value} is null then json_build_object('name', '{parent}') \
+                     else json_build_object('name', '{child}', 'parent', {value}::text) end"
+                )
+            }
             Source::Count { relation, filter } => {
                 let (own, rows) = self.rows(*relation, row, filter.as_ref());
                 format!("(select count(distinct row({})) {rows})", self.key(&own).join(", "))
@@ -114,7 +156,7 @@ impl Oracle<'_> {
                 )
             }
         };
-        vec![Member { name: field.name.clone(), sql, is_list }]
+        vec![Member { name: Some(field.name.clone()), sql, is_list }]
     }
 
     fn item(&mut self, field: &Field, item: &Item, own: &Row, level: usize) -> String {
@@ -221,9 +263,10 @@ impl Oracle<'_> {
     }
 
     fn order_of_fields(&self, fields: &[Field], row: &Row, stated: &[(Value, bool)]) -> String {
-        let own = fields.iter().filter_map(|field| match &field.source {
-            Source::Value(value) => Some(value),
-            _ => None,
+        let own = fields.iter().flat_map(|field| match &field.source {
+            Source::Value(value) => vec![value],
+            Source::Geo { lat, lon } => vec![lat, lon],
+            _ => Vec::new(),
         });
         self.written_order(stated, own.collect(), row)
     }

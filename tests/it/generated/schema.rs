@@ -2,7 +2,7 @@
 
 use fastrand::Rng;
 
-use super::model::{Column, Join, Kind, Model, Reference, Relation, Table, Through};
+use super::model::{Column, Join, Kind, Model, Reference, Relation, Storage, Table, Through, Tombstone};
 
 const SCHEMAS: &[&str] = &["public", "my shop", "Geo.data"];
 const TABLE_NAMES: &[&str] =
@@ -75,6 +75,18 @@ pub fn tree(rng: &mut Rng) -> Model {
         grower.relation();
     }
     let mut model = grower.model;
+    for table in &mut model.tables {
+        store(rng, table);
+    }
+    if chance(rng, 30) {
+        model.routing = model.tables[0].key.clone();
+        rng.shuffle(&mut model.routing);
+        model.routing.truncate(rng.usize(1..=model.routing.len()));
+    }
+    if chance(rng, 40) {
+        let is_text = model.tables[0].key.iter().map(|_| chance(rng, 30)).collect();
+        model.tombstone = Some(Tombstone { table: "deleted \"root\"".to_owned(), is_text });
+    }
     model.root_condition = condition(rng, &model, None);
     for relation in 0..model.relations.len() {
         if chance(rng, 20) {
@@ -82,6 +94,28 @@ pub fn tree(rng: &mut Rng) -> Model {
         }
     }
     model
+}
+
+/// Decides how a table keeps its rows.
+fn store(rng: &mut Rng, table: &mut Table) {
+    table.storage = match rng.u32(..100) {
+        0..12 => Storage::View,
+        12..20 => Storage::MaterializedView,
+        20..35 => {
+            // A unique key holds the column that says where a row is kept.
+            let columns =
+                if table.key.is_empty() { (0..table.columns.len()).collect() } else { table.key.clone() };
+            Storage::Partitioned(*pick(rng, &columns))
+        }
+        _ => Storage::Plain,
+    };
+    if matches!(table.storage, Storage::View | Storage::MaterializedView) {
+        table.has_primary_key = false;
+    }
+    // A view whose rows nothing tells apart cannot be polled.
+    if table.storage == Storage::View && table.key.is_empty() {
+        table.cursor = None;
+    }
 }
 
 /// A condition on a column with few values, if there is one.
@@ -135,6 +169,7 @@ impl Grower<'_> {
             has_primary_key: chance(self.rng, 75),
             cursor,
             references: Vec::new(),
+            storage: Storage::Plain,
         };
         self.model.tables.push(table);
         if let Some(target) = key_of {

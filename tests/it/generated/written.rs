@@ -1,6 +1,9 @@
 //! The model as a user would write it: the tables in SQL, the definition in TOML.
 
-use super::model::{Field, Filter, Item, Join, Kind, Model, Source, Table, Test, Value, quoted};
+use super::model::{
+    Field, Filter, Item, JOIN_KINDS, Join, Kind, Model, Source, Storage, Table, Test, Tombstone, Value,
+    quoted,
+};
 
 /// The statements that make the tables. `rid` tells rows apart for the test alone.
 pub fn tables(model: &Model) -> String {
@@ -29,9 +32,78 @@ pub fn tables(model: &Model) -> String {
             let kind = if table.has_primary_key { "primary key" } else { "unique" };
             columns.push(format!("{kind} ({})", key.join(", ")));
         }
-        sql.push_str(&format!("create table {} (\n    {}\n);\n", table.sql(), columns.join(",\n    ")));
+        let base = table.base();
+        let partitioned = match table.storage {
+            Storage::Partitioned(column) => {
+                format!(" partition by hash ({})", quoted(&table.columns[column].name))
+            }
+            _ => String::new(),
+        };
+        sql.push_str(&format!("create table {base} (\n    {}\n){partitioned};\n", columns.join(",\n    ")));
+        match table.storage {
+            Storage::Plain => {}
+            Storage::View => sql.push_str(&format!("create view {} as select * from {base};\n", table.sql())),
+            Storage::MaterializedView => {
+                sql.push_str(&format!("create materialized view {} as select * from {base};\n", table.sql()));
+            }
+            Storage::Partitioned(_) => {
+                for part in 0..PARTITION_COUNT {
+                    let name =
+                        format!("{}.{}", quoted(&table.schema), quoted(&format!("{} {part}", table.name)));
+                    sql.push_str(&format!(
+                        "create table {name} partition of {base} for values with (modulus {PARTITION_COUNT}, remainder {part});\n"
+                    ));
+                }
+            }
+        }
+    }
+    if let Some(tombstone) = &model.tombstone {
+        sql.push_str(&tombstone_sql(&model.tables[0], tombstone));
     }
     sql
+}
+
+const PARTITION_COUNT: u32 = 3;
+
+/// The table of deletions and what fills it.
+fn tombstone_sql(root: &Table, Tombstone { table, is_text }: &Tombstone) -> String {
+    let key = root.key.iter().map(|column| &root.columns[*column]).enumerate();
+    let columns: Vec<String> = key
+        .clone()
+        .map(|(place, column)| {
+            format!("k{place} {}", if is_text[place] { "text" } else { column.kind.sql() })
+        })
+        .collect();
+    let values: Vec<String> = key
+        .map(|(place, column)| {
+            format!("old.{}{}", quoted(&column.name), if is_text[place] { "::text" } else { "" })
+        })
+        .collect();
+    let names: Vec<String> = (0..is_text.len()).map(|place| format!("k{place}")).collect();
+    let (table, names, base) = (quoted(table), names.join(", "), root.base());
+    format!(
+        "create table {table} (number bigserial primary key, at timestamptz not null default clock_timestamp(), {});
+         create function note_deletion() returns trigger language plpgsql as
+         $$ begin insert into {table} ({names}) values ({}); return null; end $$;
+         create trigger note_deletion after delete on {base} for each row execute function note_deletion();\n",
+        columns.join(", "),
+        values.join(", ")
+    )
+}
+
+/// The mapping: no field is looked at but the join field, which needs one.
+pub fn mapping(model: &Model) -> String {
+    let [parent, child] = JOIN_KINDS;
+    // Several shards, or it would be all the same where a document is routed.
+    let shard_count = if model.routing.is_empty() { 1 } else { 3 };
+    serde_json::json!({
+        "settings": { "number_of_shards": shard_count },
+        "mappings": {
+            "dynamic": false,
+            "properties": { (super::document::JOIN): { "type": "join", "relations": { parent: child } } },
+        },
+    })
+    .to_string()
 }
 
 /// The definition.
@@ -68,7 +140,22 @@ pub fn definition(model: &Model) -> String {
             toml.push_str(&format!("depth = {}\n", relation.depth));
         }
     }
+    if let Some(Tombstone { table, is_text }) = &model.tombstone {
+        let pairs: Vec<String> = (0..is_text.len())
+            .map(|place| format!("k{place} = {}", text(&root.columns[root.key[place]].name)))
+            .collect();
+        toml.push_str(&format!(
+            "\n[[tombstone]]\ntable = {}\ncursor = \"at\"\non = {{ {} }}\n",
+            text(&quoted(table)),
+            pairs.join(", ")
+        ));
+    }
     toml.push_str("\n[document]\n");
+    if !model.routing.is_empty() {
+        let columns: Vec<String> =
+            model.routing.iter().map(|column| text(&root.columns[*column].name)).collect();
+        toml.push_str(&format!("_routing = [{}]\n", columns.join(", ")));
+    }
     for field in &model.document {
         toml.push_str(&format!("{}\n", member(model, field, None)));
     }
@@ -118,6 +205,18 @@ fn source(model: &Model, source: &Source, at: Option<usize>) -> String {
     let (mut parts, relation, filter) = match source {
         Source::Value(value) => return written_value(model, value, at),
         Source::Constant(constant) => return format!("{{ constant = {constant} }}"),
+        Source::Flatten(value) => return format!("{{ flatten = {} }}", written_value(model, value, at)),
+        Source::Geo { lat, lon } => {
+            let (lat, lon) = (written_value(model, lat, at), written_value(model, lon, at));
+            return format!("{{ geo = {{ lat = {lat}, lon = {lon} }} }}");
+        }
+        Source::Join(None) => return format!("{{ join = {{ name = {} }} }}", text(JOIN_KINDS[0])),
+        Source::Join(Some(column)) => {
+            let [parent, child] = JOIN_KINDS;
+            let name = &model.column(at, false, *column).name;
+            let kind = format!("case when t.{} is null then '{parent}' else '{child}' end", quoted(name));
+            return format!("{{ join = {{ name = {{ sql = {} }}, parent = {} }} }}", text(&kind), text(name));
+        }
         Source::Count { relation, filter } => (vec![named("count", *relation)], *relation, filter),
         Source::One { relation, item, filter } => {
             (vec![named("one", *relation), written_item(model, item, *relation)], *relation, filter)
