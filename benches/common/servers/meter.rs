@@ -72,8 +72,22 @@ pub fn memory_of(pid: u32, line: &str) -> f64 {
 
 /// Processor seconds of this thread, to the nanosecond.
 pub fn thread_seconds() -> f64 {
-    let text = fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
-    text.split(' ').next().and_then(|nanos| nanos.parse::<f64>().ok()).unwrap_or(0.0) / 1e9
+    exact_seconds_of("/proc/thread-self").unwrap_or(0.0)
+}
+
+/// Processor seconds of a process of PostgreSQL so far: it has one thread.
+pub fn backend_seconds(pid: i32) -> f64 {
+    let folder = format!("/proc/{pid}");
+    exact_seconds_of(&folder).unwrap_or_else(|| {
+        let (user, system) = seconds_of(&format!("{folder}/stat"));
+        user + system
+    })
+}
+
+/// Processor seconds of one thread, to the nanosecond, where the kernel counts them.
+fn exact_seconds_of(folder: &str) -> Option<f64> {
+    let text = fs::read_to_string(format!("{folder}/schedstat")).ok()?;
+    Some(text.split(' ').next()?.parse::<f64>().ok()? / 1e9)
 }
 
 /// Busy seconds of all processors since the machine started.
@@ -94,7 +108,7 @@ fn busy_seconds() -> f64 {
 
 /// The processes of a database, each with its processor time at the beginning and when it was last seen.
 #[derive(Default)]
-struct Backends(Mutex<HashMap<String, (f64, f64)>>);
+struct Backends(Mutex<HashMap<i32, (f64, f64)>>);
 
 impl Backends {
     /// Looks at all of them; returns their processor time since the first look.
@@ -103,17 +117,16 @@ impl Backends {
         let mark = format!(" {database} ");
         let mut known = self.0.lock().unwrap();
         for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
-            let path = entry.path();
-            let Ok(title) = fs::read_to_string(path.join("cmdline")) else { continue };
+            let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+            let Ok(title) = fs::read_to_string(entry.path().join("cmdline")) else { continue };
             // Autovacuum comes when it likes.
             let is_client = title.starts_with("postgres: ") && !title.contains("autovacuum");
             if is_client && title.contains(&mark) {
-                let stat = path.join("stat").display().to_string();
-                let (user, system) = seconds_of(&stat);
+                let seconds = backend_seconds(pid);
                 // One that came later has done all it did in the meantime.
-                let before = if is_first { user + system } else { 0.0 };
-                let first = known.get(&stat).map_or(before, |(first, _)| *first);
-                known.insert(stat, (first, user + system));
+                let before = if is_first { seconds } else { 0.0 };
+                let first = known.get(&pid).map_or(before, |(first, _)| *first);
+                known.insert(pid, (first, seconds));
             }
         }
         known.values().map(|(first, last)| last - first).fold(0.0, |sum, seconds| sum + seconds)

@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each benchmark uses what it needs")]
 
+pub mod changes;
 pub mod films;
 pub mod index;
 pub mod meter;

@@ -44,6 +44,18 @@ impl Settings {
     ///
     /// `cargo test --benches` starts the benchmarks too; `BENCH_SMOKE=1` makes that a smoke run.
     pub fn read(bench: &'static str, defaults: Defaults) -> Option<Self> {
+        if var("PG_DSN__HOST").is_err() || var("PG_DSN__USER").is_err() {
+            println!(
+                "skipped: PG_DSN__HOST and PG_DSN__USER say where PostgreSQL is, ELASTIC_URL and OPENSEARCH_URL where the index\n\
+                 servers are (if any):  dev/services up && eval \"$(dev/services env)\""
+            );
+            return None;
+        }
+        Self::without_servers(bench, defaults)
+    }
+
+    /// The same for a benchmark that needs no servers.
+    pub fn without_servers(bench: &'static str, defaults: Defaults) -> Option<Self> {
         let is_smoke = var("BENCH_SMOKE").is_ok_and(|smoke| smoke == "1");
         if !is_smoke && !std::env::args().any(|argument| argument == "--bench") {
             println!(
@@ -51,21 +63,14 @@ impl Settings {
             );
             return None;
         }
-        let (Ok(host), Ok(user)) = (var("PG_DSN__HOST"), var("PG_DSN__USER")) else {
-            println!(
-                "skipped: PG_DSN__HOST and PG_DSN__USER say where PostgreSQL is, ELASTIC_URL and OPENSEARCH_URL where the index\n\
-                 servers are (if any):  dev/services up && eval \"$(dev/services env)\""
-            );
-            return None;
-        };
         let servers = [("Elasticsearch", "ELASTIC_URL"), ("OpenSearch", "OPENSEARCH_URL")];
         let film_count = number("BENCH_FILMS").unwrap_or(defaults.films);
         let round_count = number("BENCH_ROUNDS").map_or(defaults.rounds, |rounds| rounds as usize);
         Some(Self {
             bench,
-            host,
+            host: var("PG_DSN__HOST").unwrap_or_default(),
             port: var("PG_DSN__PORT").unwrap_or_else(|_| "5432".to_owned()),
-            user,
+            user: var("PG_DSN__USER").unwrap_or_default(),
             password: var("PG_DSN__PASSWORD").unwrap_or_default(),
             database: var("PG_DSN__DBNAME").unwrap_or_else(|_| "postgres".to_owned()),
             servers: servers
