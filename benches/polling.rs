@@ -206,9 +206,9 @@ impl Bench {
         let rows = self
             .client
             .query(
-                "select relname::text, n_live_tup, coalesce(idx_scan, 0), coalesce(seq_scan, 0)
-                   from pg_stat_user_tables
-                  where schemaname = 'content' and relname = any($1)
+                "select s.relname::text, c.reltuples::int8, coalesce(s.idx_scan, 0), coalesce(s.seq_scan, 0)
+                   from pg_stat_user_tables s join pg_class c on c.oid = s.relid
+                  where s.schemaname = 'content' and s.relname = any($1)
                   order by 1",
                 &[&tables],
             )

@@ -70,11 +70,6 @@ pub fn memory_of(pid: u32, line: &str) -> f64 {
     kilobytes.unwrap_or(0.0) * 1024.0
 }
 
-/// Processor seconds of this thread, to the nanosecond.
-pub fn thread_seconds() -> f64 {
-    exact_seconds_of("/proc/thread-self").unwrap_or(0.0)
-}
-
 /// Processor seconds of a process of PostgreSQL so far: it has one thread.
 pub fn backend_seconds(pid: i32) -> f64 {
     let folder = format!("/proc/{pid}");
