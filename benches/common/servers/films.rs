@@ -230,9 +230,32 @@ impl Films {
     }
 }
 
+impl Films {
+    /// Replication slots that others have made on it would hold back the server's log for ever.
+    fn drop_slots(&self) {
+        let slots = "from pg_replication_slots where database = current_database()";
+        let attempt = || -> Result<(), postgres::Error> {
+            let mut client = self.connect();
+            client.execute(&format!("select pg_terminate_backend(active_pid) {slots} and active"), &[])?;
+            for _ in 0..50 {
+                if client.query(&format!("select 1 {slots} and active"), &[])?.is_empty() {
+                    break;
+                }
+                std::thread::sleep(Duration::from_millis(100));
+            }
+            client.execute(&format!("select pg_drop_replication_slot(slot_name) {slots}"), &[])?;
+            Ok(())
+        };
+        if let Err(error) = attempt() {
+            println!("a replication slot may be left on {}: {error}", self.database);
+        }
+    }
+}
+
 impl Drop for Films {
     fn drop(&mut self) {
         if self.is_own {
+            self.drop_slots();
             let drop = format!("drop database if exists {} with (force)", self.database);
             if let Err(error) = self.connect_to(&self.settings.database).batch_execute(&drop) {
                 println!("{drop}: {error}");

@@ -80,6 +80,11 @@ impl Table {
         self.ratio(report, "documents for a second of processor time, ", name, limit, per_cost);
     }
 
+    /// Reports how many times the memory of one row another needed.
+    pub fn ratio_of_memory(&self, report: &mut Report, name: &str, limit: &str) {
+        self.ratio(report, "memory it does without, ", name, limit, |sample| 1.0 / sample.peak_rss.max(1.0));
+    }
+
     fn ratio(&self, report: &mut Report, what: &str, name: &str, limit: &str, value: fn(&Sample) -> f64) {
         let find = |name: &str| self.rows.iter().find(|row| row.name == name);
         let (Some(row), Some(limit_row)) = (find(name), find(limit)) else { return };
