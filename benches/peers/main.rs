@@ -136,7 +136,7 @@ impl Bench<'_> {
             let mut program = Running::start(command);
             let count = self.films.count;
             program.wait_until("loaded all films", PATIENCE, || sink.taken().0 >= count);
-            // Until it listens for changes.
+            // Until it follows changes; pgsync looks through its slot once more.
             std::thread::sleep(Duration::from_secs(5));
             let changes = Changes::watched_by(&sink);
             let rate = changes.write(self.films, keys, per_second, 1);

@@ -68,23 +68,26 @@ impl Table {
 
     /// Reports the rate of one row as a part of another's, round by round.
     pub fn ratio_of_rates(&self, report: &mut Report, name: &str, limit: &str) {
-        self.ratio(report, "", name, limit, |sample| sample.documents / sample.seconds);
+        let rate = |sample: &Sample| sample.documents / sample.seconds;
+        self.ratio(report, &format!("{name} / {limit}"), name, limit, rate);
     }
 
-    /// Reports what one row needed of another's processor time, pgsluice and PostgreSQL together, for one document.
+    /// Reports how many times the processor time of one row another needed for a document, PostgreSQL's included.
     pub fn ratio_of_costs(&self, report: &mut Report, name: &str, limit: &str) {
         let per_cost = |sample: &Sample| {
             // Where the clock's ticks are too coarse for so little work.
             sample.documents / (sample.program_seconds() + sample.postgres_seconds).max(0.01)
         };
-        self.ratio(report, "documents for a second of processor time, ", name, limit, per_cost);
+        self.ratio(report, &format!("processor time, {limit} / {name}"), name, limit, per_cost);
     }
 
     /// Reports how many times the memory of one row another needed.
     pub fn ratio_of_memory(&self, report: &mut Report, name: &str, limit: &str) {
-        self.ratio(report, "memory it does without, ", name, limit, |sample| 1.0 / sample.peak_rss.max(1.0));
+        let per_byte = |sample: &Sample| 1.0 / sample.peak_rss.max(1.0);
+        self.ratio(report, &format!("memory, {limit} / {name}"), name, limit, per_byte);
     }
 
+    /// More is better of `value`, as of what is reported.
     fn ratio(&self, report: &mut Report, what: &str, name: &str, limit: &str, value: fn(&Sample) -> f64) {
         let find = |name: &str| self.rows.iter().find(|row| row.name == name);
         let (Some(row), Some(limit_row)) = (find(name), find(limit)) else { return };
@@ -94,7 +97,7 @@ impl Table {
             .zip(&limit_row.samples)
             .map(|(own, limit)| value(own) / value(limit))
             .collect();
-        report.higher_is_better(&format!("{what}{name} / {limit}"), &ratios);
+        report.higher_is_better(what, &ratios);
     }
 }
 
