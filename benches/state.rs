@@ -159,7 +159,9 @@ impl Bench {
             .collect();
         print_markdown(&["1,000 keys", "ms, median [min..max]"], &lines);
         let mut report = Report::new(settings, &format!("{KEYS} keys, {backlog} stale keys waiting"));
-        for (name, values) in &self.rows {
+        for (name, values) in
+            self.rows.iter().filter(|(name, _)| ![BARE_BUFFER, BARE_ROWS].contains(&&**name))
+        {
             report.lower_is_better(&format!("{name}, ms"), values);
         }
         let of = |name: &str| self.rows.iter().find(|(known, _)| known == name).map(|(_, values)| values);

@@ -72,7 +72,7 @@ impl Report {
         print_markdown(&[&format!("{}: {}", self.settings.bench, self.sizes), "median [min..max]"], &lines);
         println!();
         // A part of the figures is no run to compare with.
-        if let Some(path) = self.settings.history.as_deref().filter(|_| self.settings.filter.is_none()) {
+        if let Some(path) = self.settings.history.as_deref().filter(|_| self.settings.words.is_empty()) {
             self.compare(path);
             self.append(path);
         }

@@ -22,8 +22,8 @@ pub struct Settings {
     pub other: Option<String>,
     /// Settings of pgsluice: `BENCH_ENV_CHUNK_SIZE=500` sets `CHUNK_SIZE`.
     pub extra: Vec<(String, String)>,
-    /// Only rows whose name has this in it.
-    pub filter: Option<String>,
+    /// Only rows whose name has one of these in it; all if there is none.
+    pub words: Vec<String>,
     pub program: PathBuf,
     /// A file to which the figures are appended, after they were compared with the last ones in it.
     pub history: Option<PathBuf>,
@@ -84,7 +84,11 @@ impl Settings {
             extra: std::env::vars()
                 .filter_map(|(name, value)| Some((name.strip_prefix("BENCH_ENV_")?.to_owned(), value)))
                 .collect(),
-            filter: std::env::args().skip(1).find(|argument| !argument.starts_with("--")),
+            words: std::env::args()
+                .skip(1)
+                .filter(|argument| !argument.starts_with("--"))
+                .map(|word| word.to_lowercase())
+                .collect(),
             program: var("BENCH_PROGRAM")
                 .map_or_else(|_| PathBuf::from(env!("CARGO_BIN_EXE_pgsluice")), PathBuf::from),
             history: var("BENCH_HISTORY").ok().filter(|path| !path.is_empty()).map(PathBuf::from),
@@ -93,7 +97,8 @@ impl Settings {
 
     /// Whether a row of that name is wanted.
     pub fn wants(&self, name: &str) -> bool {
-        self.filter.as_ref().is_none_or(|filter| name.to_lowercase().contains(&filter.to_lowercase()))
+        let name = name.to_lowercase();
+        self.words.is_empty() || self.words.iter().any(|word| name.contains(word))
     }
 
     /// A size of this benchmark: the variable's, or the default; `smoke` in a smoke run.
