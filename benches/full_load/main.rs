@@ -10,21 +10,19 @@
     reason = "a benchmark ends at the first surprise and prints"
 )]
 
-mod environment;
-mod index;
-mod meter;
-mod sink;
-mod source;
-mod table;
+#[path = "../common/servers/mod.rs"]
+mod servers;
 
 use std::path::Path;
-use std::process::{Command, Stdio};
 
-use environment::Settings;
-use meter::{Sample, measure, measure_program};
-use sink::Sink;
-use source::Films;
-use table::Table;
+use servers::films::Films;
+use servers::index;
+use servers::meter::{Sample, measure, measure_program};
+use servers::program::{Place, command};
+use servers::report::Report;
+use servers::settings::{Defaults, Settings};
+use servers::sink::Sink;
+use servers::table::Table;
 
 const COPY: &str = "COPY of the five tables";
 const EXTRACTION: &str = "extraction's statements alone";
@@ -32,20 +30,9 @@ const NULL: &str = "pgsluice, null sink";
 const OTHER: &str = "BENCH_OTHER, null sink";
 
 fn main() {
-    // `cargo test --benches` starts this too, and it is long.
-    if !std::env::args().any(|argument| argument == "--bench") {
-        println!("skipped: runs by `cargo bench --bench full_load`");
-        return;
-    }
-    let Some(settings) = Settings::read() else {
-        println!(
-            "skipped: PG_DSN__HOST and PG_DSN__USER say where PostgreSQL is, ELASTIC_URL and OPENSEARCH_URL where the index\n\
-             servers are (if any):  dev/services up && eval \"$(dev/services env)\""
-        );
-        return;
-    };
+    let Some(settings) = Settings::read("full_load", Defaults { films: 50_000, rounds: 3 }) else { return };
     let films = Films::find_or_make(&settings, settings.film_count);
-    println!("{} films, {} rounds; {}", films.count, settings.round_count, machine());
+    settings.announce(&format!("{} films", films.count));
     Bench {
         sink: Sink::start(),
         bodies: tempfile::tempdir().unwrap(),
@@ -74,15 +61,18 @@ impl Bench {
             self.round(body_bytes);
         }
         self.table.print();
-        println!();
-        self.table.print_ratio(NULL, COPY);
-        self.table.print_ratio(NULL, EXTRACTION);
-        self.table.print_ratio(NULL, OTHER);
+        let mut report = Report::new(&self.settings, &format!("{} films", self.films.count));
+        for limit in [COPY, EXTRACTION, OTHER] {
+            self.table.ratio_of_rates(&mut report, NULL, limit);
+        }
+        self.table.ratio_of_costs(&mut report, NULL, OTHER);
         for (server, _) in &self.settings.servers {
             for connection_count in [1, 2] {
-                self.table.print_ratio(&load_name(server), &replay_name(server, connection_count));
+                let (name, limit) = (load_name(server), replay_name(server, connection_count));
+                self.table.ratio_of_rates(&mut report, &name, &limit);
             }
         }
+        report.finish();
     }
 
     /// Measures everything once; rounds are interleaved, so that other load falls on all rows alike.
@@ -121,7 +111,9 @@ impl Bench {
             let name = load_name(server);
             if self.settings.wants(&name) {
                 let state = tempfile::tempdir().unwrap();
-                let command = self.command(None, state.path(), &url, &index_name);
+                let place =
+                    Place { database: &database, url: &url, index_name: &index_name, state: state.path() };
+                let command = command(&self.settings, None, "once", place);
                 let sample = measure_program(&database, Some(&url), command, || (films, body_bytes));
                 self.check_count(&url, &index_name);
                 self.table.add(&name, sample);
@@ -138,41 +130,12 @@ impl Bench {
     fn load_into_sink(&self, other: Option<&str>, bodies: Option<&Path>) -> Sample {
         self.sink.reset(bodies.map(Path::to_owned));
         let state = tempfile::tempdir().unwrap();
-        let command = self.command(other, state.path(), &self.sink.url, "movies");
-        let sample = measure_program(&self.films.database, None, command, || self.sink.taken());
+        let database = &self.films.database;
+        let place = Place { database, url: &self.sink.url, index_name: "movies", state: state.path() };
+        let command = command(&self.settings, other, "once", place);
+        let sample = measure_program(database, None, command, || self.sink.taken());
         assert_eq!(sample.documents as u64, self.films.count, "documents that reached the sink");
         sample
-    }
-
-    /// `pgsluice once`, or another command with the same settings.
-    fn command(&self, other: Option<&str>, state: &Path, url: &str, index_name: &str) -> Command {
-        let Settings { host, port, user, password, extra, program, .. } = &self.settings;
-        let mut command = match other {
-            Some(other) => {
-                let mut shell = Command::new("sh");
-                // In place of the shell, so that the figures are the command's.
-                shell.args(["-c", &format!("exec {other}")]);
-                shell
-            }
-            None => {
-                let mut own = Command::new(program);
-                own.arg("once").env_clear();
-                own
-            }
-        };
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        command
-            .env("PATH", path)
-            .envs([("PG_DSN__HOST", host), ("PG_DSN__PORT", port), ("PG_DSN__USER", user)])
-            .envs([("PG_DSN__PASSWORD", password), ("PG_DSN__DBNAME", &self.films.database)])
-            .envs([("ELASTIC_URL", url), ("ELASTIC_INDEX", index_name), ("RUST_LOG", "warn")])
-            .env("RETRY_DEADLINE", "10")
-            .env("STORAGE_SUBDIR", state)
-            .envs(extra.iter().map(|(name, value)| (name, value)))
-            .current_dir(state)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null());
-        command
     }
 }
 
@@ -182,17 +145,4 @@ fn replay_name(server: &str, connection_count: usize) -> String {
 
 fn load_name(server: &str) -> String {
     format!("pgsluice, {server}")
-}
-
-/// The machine, and how busy it was just before.
-fn machine() -> String {
-    let cpu = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = cpu.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or_default();
-    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    let cores = std::thread::available_parallelism().map_or(0, usize::from);
-    format!(
-        "{cores} cores of {}, load {}",
-        model.trim_start_matches([' ', '\t', ':']),
-        load.split(' ').next().unwrap_or_default()
-    )
 }

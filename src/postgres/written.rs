@@ -104,7 +104,11 @@ impl WrittenForms {
         }
         let oids: Vec<u32> = types.iter().map(|(.., kind)| *kind).collect();
         if !oids.is_empty() {
+            // In a transaction of ours for its `jit = off`, as the catalogue is read.
+            let failed = |error| classify(&error, "cannot read the types of written SQL".to_owned());
+            client.batch_execute(begin).map_err(failed)?;
             let forms = TypeForms::read(client, &oids)?;
+            client.batch_execute("commit").map_err(failed)?;
             for (at, sql, kind) in types {
                 written.forms.insert((at, sql), forms.form(kind, -1).kept());
             }

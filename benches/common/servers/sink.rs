@@ -26,12 +26,17 @@ pub struct Sink {
     state: Arc<State>,
 }
 
+/// Told of every bulk body when it has been answered.
+type Listener = Arc<dyn Fn(&[u8]) + Send + Sync>;
+
 #[derive(Default)]
 struct State {
+    requests: AtomicU64,
     documents: AtomicU64,
     bytes: AtomicU64,
     index: Mutex<Option<(String, Value)>>,
     captured: Mutex<Captured>,
+    listener: Mutex<Option<Listener>>,
 }
 
 /// Where bodies are kept, if they are, and how many there are.
@@ -58,10 +63,26 @@ impl Sink {
 
     /// Forgets index and counts; bodies are written to files in `folder` from now on, if one is given.
     pub fn reset(&self, folder: Option<PathBuf>) {
-        self.state.documents.store(0, Ordering::SeqCst);
-        self.state.bytes.store(0, Ordering::SeqCst);
+        self.forget_counts();
         *self.state.index.lock().unwrap() = None;
         *self.state.captured.lock().unwrap() = Captured { folder, count: 0 };
+    }
+
+    /// Forgets what was counted; the index stays, for a program that knows it.
+    pub fn forget_counts(&self) {
+        self.state.requests.store(0, Ordering::SeqCst);
+        self.state.documents.store(0, Ordering::SeqCst);
+        self.state.bytes.store(0, Ordering::SeqCst);
+    }
+
+    /// Tells `listener` of every bulk body from now on, just after its answer was written.
+    pub fn listen(&self, listener: impl Fn(&[u8]) + Send + Sync + 'static) {
+        *self.state.listener.lock().unwrap() = Some(Arc::new(listener));
+    }
+
+    /// Requests of any kind since the counts were forgotten.
+    pub fn requests(&self) -> u64 {
+        self.state.requests.load(Ordering::SeqCst)
     }
 
     /// Documents and bytes of bulk bodies taken since the reset.
@@ -76,6 +97,7 @@ fn serve(connection: TcpStream, state: &State) {
     let mut reader = BufReader::with_capacity(1 << 16, connection);
     let mut body = Vec::new();
     while let Some((method, path)) = read_request(&mut reader, &mut body) {
+        state.requests.fetch_add(1, Ordering::SeqCst);
         let (status, answer) = answer(state, &method, &path, &body);
         let head = format!(
             "HTTP/1.1 {status} -\r\nX-Elastic-Product: Elasticsearch\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
@@ -87,6 +109,12 @@ fn serve(connection: TcpStream, state: &State) {
         }
         if writer.write_all(&reply).is_err() {
             return;
+        }
+        if is_bulk(&path) {
+            let listener = state.listener.lock().unwrap().clone();
+            if let Some(listener) = listener {
+                listener(&body);
+            }
         }
     }
 }
@@ -109,6 +137,32 @@ fn read_request(reader: &mut BufReader<TcpStream>, body: &mut Vec<u8>) -> Option
     body.clear();
     reader.take(length).read_to_end(body).ok()?;
     Some((method, path))
+}
+
+fn is_bulk(path: &str) -> bool {
+    path.split('?').next().is_some_and(|path| path.ends_with("/_bulk"))
+}
+
+/// The ids of the actions of a bulk body.
+pub fn ids(body: &[u8]) -> impl Iterator<Item = &str> {
+    const LABEL: &[u8] = b"\"_id\":\"";
+    actions(body).filter_map(|line| {
+        let start = line.windows(LABEL.len()).position(|window| window == LABEL)? + LABEL.len();
+        let length = line[start..].iter().position(|byte| *byte == b'"')?;
+        std::str::from_utf8(&line[start..start + length]).ok()
+    })
+}
+
+/// The action lines of a bulk body.
+fn actions(body: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut lines = body.split(|byte| *byte == b'\n');
+    std::iter::from_fn(move || {
+        let line = lines.next().filter(|line| !line.is_empty())?;
+        if !line.starts_with(b"{\"delete\"") {
+            lines.next();
+        }
+        Some(line)
+    })
 }
 
 fn answer(state: &State, method: &str, path: &str, body: &[u8]) -> (u16, String) {
@@ -146,14 +200,7 @@ fn index(state: &State, alias: &str) -> (u16, String) {
 
 /// Counts the actions of a body and answers as many items.
 fn take(state: &State, body: &[u8], query: &str) -> String {
-    let mut action_count = 0;
-    let mut lines = body.split(|byte| *byte == b'\n');
-    while let Some(line) = lines.next().filter(|line| !line.is_empty()) {
-        action_count += 1;
-        if !line.starts_with(b"{\"delete\"") {
-            lines.next();
-        }
-    }
+    let action_count = actions(body).count() as u64;
     state.documents.fetch_add(action_count, Ordering::SeqCst);
     state.bytes.fetch_add(body.len() as u64, Ordering::SeqCst);
     let mut captured = state.captured.lock().unwrap();

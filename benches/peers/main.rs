@@ -1,0 +1,162 @@
+//! What people use today, beside pgsluice: the same films, the same null sink, one after the other in each round.
+//!
+//! `dev/bench peers`, or `cargo bench --bench peers` with the settings that `dev/services env` prints. It installs
+//! pgsync and Redis by `benches/peers/install`. PostgreSQL must have `wal_level = logical`.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    unreachable_pub,
+    reason = "a benchmark ends at the first surprise and prints"
+)]
+
+#[path = "../common/servers/mod.rs"]
+mod servers;
+
+mod pgsync;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use pgsync::{Pgsync, Redis};
+use servers::changes::Changes;
+use servers::films::Films;
+use servers::meter::{Sample, measure_program};
+use servers::program::{Place, Running, command};
+use servers::report::Report;
+use servers::settings::{Defaults, Settings};
+use servers::sink::Sink;
+use servers::table::{Table, percentile, print_markdown};
+
+const OWN: &str = "pgsluice";
+const SCRIPT: &str = "Python script, flat join";
+const PGSYNC: &str = "pgsync";
+
+/// How long a program may take to get ready, and to deliver what was changed.
+const PATIENCE: Duration = Duration::from_secs(900);
+
+fn main() {
+    let Some(settings) = Settings::read("peers", Defaults { films: 50_000, rounds: 3 }) else { return };
+    if settings.is_smoke {
+        println!("skipped: it installs other programs, which no smoke run should");
+        return;
+    }
+    let peers = install();
+    let films = Films::own(&settings, settings.film_count);
+    settings.announce(&format!("{} films", films.count));
+    let redis = Redis::start();
+    let mut report = Report::new(&settings, &format!("{} films", films.count));
+    let pgsync = Pgsync::new(&settings, &films, &peers, &redis);
+    let bench = Bench { settings: &settings, films: &films, peers: &peers, pgsync };
+    bench.loads(&mut report);
+    bench.changes(&mut report);
+    report.finish();
+}
+
+/// Installs the others, if they are not there; returns where they are.
+fn install() -> PathBuf {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/peers/install");
+    let output = Command::new(script).stderr(std::process::Stdio::inherit()).output().unwrap();
+    assert!(output.status.success(), "benches/peers/install failed");
+    PathBuf::from(String::from_utf8(output.stdout).unwrap().trim())
+}
+
+struct Bench<'a> {
+    settings: &'a Settings,
+    films: &'a Films,
+    peers: &'a Path,
+    pgsync: Pgsync<'a>,
+}
+
+impl Bench<'_> {
+    /// Full loads, in turns.
+    fn loads(&self, report: &mut Report) {
+        let sink = Sink::start();
+        let mut table = Table::default();
+        let database = &self.films.database;
+        if self.settings.wants(PGSYNC) {
+            self.pgsync.bootstrap(&sink.url);
+        }
+        for round in 1..=self.settings.round_count {
+            println!("round {round}");
+            for name in [OWN, SCRIPT, PGSYNC] {
+                if !self.settings.wants(name) {
+                    continue;
+                }
+                sink.reset(None);
+                let state = tempfile::tempdir().unwrap();
+                let place = Place { database, url: &sink.url, index_name: "movies", state: state.path() };
+                let script = format!(
+                    "{} {}",
+                    self.peers.join("script/bin/python").display(),
+                    Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/peers/flat_join.py").display()
+                );
+                let command = match name {
+                    OWN => command(self.settings, None, "once", place),
+                    SCRIPT => command(self.settings, Some(&script), "", place),
+                    _ => self.pgsync.load(&sink.url),
+                };
+                let sample: Sample = measure_program(database, None, command, || sink.taken());
+                assert_eq!(sample.documents as u64, self.films.count, "{name}: documents in the sink");
+                table.add(name, sample);
+            }
+        }
+        table.print();
+        for peer in [PGSYNC, SCRIPT] {
+            table.ratio_of_rates(report, OWN, peer);
+            table.ratio_of_costs(report, OWN, peer);
+            table.ratio_of_memory(report, OWN, peer);
+        }
+    }
+
+    /// Few changes a second, by each program that follows changes.
+    fn changes(&self, report: &mut Report) {
+        let per_second = self.settings.size("BENCH_CHANGES", 20, 20);
+        let seconds = self.settings.size("BENCH_SECONDS", 20, 2);
+        let keys = self.films.scattered_keys((2 * per_second * seconds).min(self.films.count));
+        let (own_keys, pgsync_keys) = keys.split_at(keys.len() / 2);
+        let mut lines = Vec::new();
+        for (name, keys) in [(OWN, own_keys), (PGSYNC, pgsync_keys)] {
+            if !self.settings.wants(name) {
+                continue;
+            }
+            let sink = Sink::start();
+            let state = tempfile::tempdir().unwrap();
+            let database = &self.films.database;
+            let place = Place { database, url: &sink.url, index_name: "movies", state: state.path() };
+            let mut command = if name == OWN {
+                command(self.settings, None, "run", place)
+            } else {
+                self.pgsync.follow(&sink.url)
+            };
+            if name == OWN {
+                command.env("REQUEST_INTERVAL", "0.2");
+            }
+            let mut program = Running::start(command);
+            let count = self.films.count;
+            program.wait_until("loaded all films", PATIENCE, || sink.taken().0 >= count);
+            // Until it follows changes; pgsync looks through its slot once more.
+            std::thread::sleep(Duration::from_secs(5));
+            let changes = Changes::watched_by(&sink);
+            let rate = changes.write(self.films, keys, per_second, 1);
+            program.wait_until("delivered all changes", PATIENCE, || changes.pending() == 0);
+            let passed = changes.milliseconds(keys);
+            let (median, late) = (percentile(&passed, 0.5), percentile(&passed, 0.99));
+            let memory = program.memory().0 / 1e6;
+            // pgsync does not end by itself when it is asked to.
+            drop(program);
+            lines.push(vec![
+                name.to_owned(),
+                format!("{rate:.0}"),
+                format!("{median:.0}"),
+                format!("{late:.0}"),
+                format!("{:.0}", passed[passed.len() - 1]),
+                format!("{memory:.1}"),
+            ]);
+            report.lower_is_better(&format!("{name}: commit to acknowledged, p50, ms"), &[median]);
+            report.lower_is_better(&format!("{name}: commit to acknowledged, p99, ms"), &[late]);
+        }
+        print_markdown(&["changes", "changes/s", "p50 ms", "p99 ms", "longest ms", "memory MB"], &lines);
+    }
+}
