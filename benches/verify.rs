@@ -88,6 +88,7 @@ fn main() {
             connect: &connect,
             settle: &|| Ok(()),
             end: &Shutdown::new(),
+            passed_over: std::cell::RefCell::default(),
             caller: VerifyCaller::Command,
             repair: Repair::No,
         };
