@@ -1,7 +1,7 @@
 //! One document in a hundred is refused, in five ways; the others flow on as if there were none.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use serde_json::{Value, json};
 
