@@ -82,6 +82,7 @@ impl Server {
             client: self.client.clone(),
             write_alias: write_alias.to_owned(),
             bulk_bytes: 5 << 20,
+            loaders: 1,
             retry_deadline: Some(Duration::from_secs(60)),
             refusal_limit: 1000,
             shutdown: Shutdown::new(),

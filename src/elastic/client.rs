@@ -32,6 +32,10 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const RESPONSE_MAX_BYTES: u64 = 256 * 1024 * 1024;
 
 /// A body to send.
+/// How many connections are kept for the next requests: one for each lane of a few definitions, and they go by
+/// themselves when they are not used.
+const IDLE_CONNECTIONS_MAX: usize = 64;
+
 #[derive(Clone, Copy)]
 pub(crate) enum RequestBody<'a> {
     None,
@@ -89,6 +93,8 @@ impl Client {
             .timeout_connect(Some(CONNECT_TIMEOUT.min(*request_timeout)))
             .timeout_global(Some(*request_timeout));
         // Reading the system's certificates takes longer than a request.
+            .max_idle_connections(IDLE_CONNECTIONS_MAX)
+            .max_idle_connections_per_host(IDLE_CONNECTIONS_MAX)
         if ca.is_some() || nodes.iter().any(|node| node.starts_with("https:")) {
             config = config.tls_config(tls_config(ca.as_deref(), client_certificate.as_ref())?);
         }

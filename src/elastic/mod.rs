@@ -20,6 +20,7 @@ mod inspection;
 mod judge;
 mod mapping;
 mod node;
+mod lanes;
 mod pace;
 mod refusals;
 mod response;
@@ -28,6 +29,7 @@ mod scripted;
 mod server;
 mod tls;
 
+mod throttle;
 pub use client::Client;
 pub use delivered::{Delivered, Refused};
 pub use delivery::{Delivery, DeliverySettings};

@@ -7,6 +7,7 @@ mod extractor;
 mod extras;
 mod identity;
 mod loader;
+mod in_hand;
 mod migration_grace;
 mod progress;
 mod run;

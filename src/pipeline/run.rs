@@ -1,5 +1,6 @@
 //! Starts the three workers, joins them, and starts them again when one failed for a passing reason.
 
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, Scope, ScopedJoinHandle};
 use std::time::{Duration, Instant};
@@ -57,6 +58,8 @@ pub struct PipelineSettings {
     pub bulk_bytes: usize,
     /// How long `once` waits for a server that is away.
     pub retry_deadline: Duration,
+    /// The most bulk requests at once.
+    pub loaders: usize,
     /// The most dead letters kept with their documents.
     pub dead_letter_max: usize,
     /// How many refusals in a row stop the pipeline.
@@ -156,25 +159,34 @@ impl Pipeline<'_> {
             counters: self.counters,
             progress: self.progress,
         };
+        let end_of_waits = self.shutdown.child();
+        let deliveries = Delivery::lanes(DeliverySettings {
+            client: self.client.clone(),
+            write_alias: self.write_alias.to_owned(),
+            pipeline: self.definition.pipeline.clone(),
+            bulk_bytes: self.settings.bulk_bytes,
+            loaders: self.settings.loaders,
+            retry_deadline: self.settings.retry_deadline(self.mode),
+            refusal_limit: self.settings.dead_letter_stop,
+            shutdown: end_of_waits.clone(),
+        });
         let loader = Loader {
-            delivery: Delivery::new(DeliverySettings {
-                client: self.client.clone(),
-                write_alias: self.write_alias.to_owned(),
-                pipeline: self.definition.pipeline.clone(),
-                bulk_bytes: self.settings.bulk_bytes,
-                retry_deadline: self.settings.retry_deadline(self.mode),
-                refusal_limit: self.settings.dead_letter_stop,
-                shutdown: self.shutdown.clone(),
-            }),
-            aliases: AliasWatch::new(self.client.clone(), &self.definition.index, self.generation),
+            aliases: Mutex::new(AliasWatch::new(
+                self.client.clone(),
+                &self.definition.index,
+                self.generation,
+            )),
             index: &self.definition.index,
             generation: self.generation,
             store: self.store,
             counters: self.counters,
             dead_letter_max: self.settings.dead_letter_max,
-            has_warned_of_dropped: false,
+            has_warned_of_dropped: AtomicBool::new(false),
             shutdown: self.shutdown,
             progress: self.progress,
+            is_downstream_gone: &is_downstream_gone,
+            end_of_waits: &end_of_waits,
+            in_hand: InHand::default(),
         };
         let limits = RenderLimits { document_max_bytes: self.settings.source_limits.document_max_bytes };
         let gone = &is_downstream_gone;
@@ -194,7 +206,7 @@ impl Pipeline<'_> {
                 }),
                 spawn(scope, "loader", move || {
                     let _gone = RaiseOnDrop(gone);
-                    let ended = loader.run(&rendered);
+                    let ended = loader.run(deliveries, &rendered);
                     self.shutdown.gave_back();
                     ended
                 }),

@@ -112,6 +112,12 @@ pub const SETTINGS: &[Setting] = &[
     plain(
         "CURSOR_SKEW",
         "10",
+    plain(
+        "LOADERS",
+        "4",
+        "requests",
+        "The most bulk requests at once; fewer where more gain nothing or are refused",
+    ),
         "seconds",
         "How much older than its transaction's start a written cursor may be; never 0",
     ),

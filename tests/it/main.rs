@@ -42,6 +42,8 @@ mod init;
 mod kept_rows;
 mod late_commits;
 mod long_transactions;
+#[cfg(feature = "faults")]
+mod lanes;
 mod memory;
 mod missing_indexes;
 mod odd_tables;
