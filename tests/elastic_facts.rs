@@ -167,6 +167,7 @@ fn mark(definition_hash: &str) -> OwnershipMark {
         definition_hash: definition_hash.to_owned(),
         source: "test".to_owned(),
     }
+        first_load: None,
 }
 
 /// A batch of these documents under these ids; without a document a delete.

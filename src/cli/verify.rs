@@ -236,6 +236,7 @@ impl Command<'_> {
                 mode: Mode::Once,
                 shutdown: self.shutdown,
                 adopt: false,
+                fresh: false,
                 resync: false,
                 recreate: false,
             };

@@ -37,6 +37,7 @@ pub(crate) use documents::get_versions;
 pub use documents::{RawDocument, document_count, get_documents, refresh};
 pub use ids::{IdPosition, next_ids, random_ids};
 pub use index::{Ensured, ensure_generation, generation_name, put_mapping_additions, put_mark};
+pub use fresh::{OwnSettings, begin_first_load, end_first_load};
 pub use index_settings::GC_DELETES;
 pub use ingest::must_have_pipeline;
 pub use inspection::{AliasWatch, EnsureRequest, FoundIndex, Inspected, Step, decide, inspect};

@@ -31,6 +31,8 @@ mod disk_full;
 mod explain;
 mod fan_out;
 mod film_rental;
+#[cfg(feature = "faults")]
+mod fresh;
 mod full_load;
 mod generated;
 mod harness;
