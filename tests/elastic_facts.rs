@@ -132,6 +132,7 @@ fn on_each_server(theme: &str, test: impl Fn(&Server)) {
             ca: None,
             client_certificate: None,
             request_timeout: Duration::from_secs(60),
+            gzip: false,
         })
         .unwrap();
         let alias = format!("facts-{theme}-{}", std::process::id());
@@ -166,8 +167,8 @@ fn mark(definition_hash: &str) -> OwnershipMark {
         format: MARK_FORMAT,
         definition_hash: definition_hash.to_owned(),
         source: "test".to_owned(),
-    }
         first_load: None,
+    }
 }
 
 /// A batch of these documents under these ids; without a document a delete.

@@ -58,10 +58,10 @@ pub struct PipelineSettings {
     pub channel_capacity: usize,
     /// The most bytes of a bulk request.
     pub bulk_bytes: usize,
-    /// How long `once` waits for a server that is away.
-    pub retry_deadline: Duration,
     /// The most bulk requests at once.
     pub loaders: usize,
+    /// How long `once` waits for a server that is away.
+    pub retry_deadline: Duration,
     /// The most dead letters kept with their documents.
     pub dead_letter_max: usize,
     /// How many refusals in a row stop the pipeline.

@@ -42,10 +42,10 @@ mod incremental;
 mod index_ownership;
 mod init;
 mod kept_rows;
-mod late_commits;
-mod long_transactions;
 #[cfg(feature = "faults")]
 mod lanes;
+mod late_commits;
+mod long_transactions;
 mod memory;
 mod missing_indexes;
 mod odd_tables;
