@@ -108,7 +108,13 @@ pub fn end_first_load(client: &Client, index: &str, end: &Shutdown) -> Result<Op
     let attempt = format!("cannot give {index} its own settings back after its first load");
     let to_restore = own.to_restore(&settings_of(client, index)?);
     if !to_restore.is_empty() {
-        put_settings(client, index, &to_restore, &attempt, "the load is complete but for that")?;
+        put_settings(
+            client,
+            index,
+            &to_restore,
+            &attempt,
+            "set them by hand; the next start goes on from there",
+        )?;
     }
     crate::faults::point("first_load_restored");
     refresh(client, index)?;
@@ -202,14 +208,14 @@ fn wait_for_replicas(client: &Client, index: &str, end: &Shutdown) -> Result<Str
 mod tests {
     use super::*;
 
-    fn settings(value: Value) -> IndexSettings {
+    fn settings(value: &Value) -> IndexSettings {
         IndexSettings::new(value.as_object().unwrap())
     }
 
     #[test]
     fn what_an_index_had_comes_back_and_no_more() {
-        let own = OwnSettings::of(&settings(json!({"index": {"number_of_replicas": "2"}})));
-        let loading = settings(Value::Object(own.of_first_load()));
+        let own = OwnSettings::of(&settings(&json!({"index": {"number_of_replicas": "2"}})));
+        let loading = settings(&Value::Object(own.of_first_load()));
         assert_eq!((loading.get(REFRESH), loading.get(REPLICAS)), (Some("-1"), Some("0")));
         let restored = own.to_restore(&loading);
         assert_eq!(
@@ -217,20 +223,20 @@ mod tests {
             json!({"index.refresh_interval": null, "index.number_of_replicas": "2"})
         );
         // What someone has set meanwhile stays.
-        let changed = settings(json!({"index": {"refresh_interval": "5s", "number_of_replicas": "1"}}));
+        let changed = settings(&json!({"index": {"refresh_interval": "5s", "number_of_replicas": "1"}}));
         assert!(own.to_restore(&changed).is_empty());
         let explicit =
-            OwnSettings::of(&settings(json!({"refresh_interval": "30s", "number_of_replicas": 0})));
+            OwnSettings::of(&settings(&json!({"refresh_interval": "30s", "number_of_replicas": 0})));
         assert_eq!(Value::Object(explicit.to_restore(&loading)), json!({"index.refresh_interval": "30s"}));
     }
 
     #[test]
     fn replicas_that_the_server_chooses_are_left_alone() {
         let expanding = json!({"index": {"number_of_replicas": "1", "auto_expand_replicas": "0-1", "refresh_interval": "-1"}});
-        let own = OwnSettings::of(&settings(expanding));
+        let own = OwnSettings::of(&settings(&expanding));
         assert_eq!(own.number_of_replicas, None);
         assert_eq!(Value::Object(own.of_first_load()), json!({"index.refresh_interval": "-1"}));
-        assert!(own.to_restore(&settings(Value::Object(own.of_first_load()))).is_empty());
+        assert!(own.to_restore(&settings(&Value::Object(own.of_first_load()))).is_empty());
     }
 
     #[test]

@@ -10,7 +10,7 @@ const LEAST_BYTES: usize = 4 << 10;
 
 /// Returns `body` compressed, or nothing where that gains nothing.
 ///
-/// At the fastest level: JSON becomes a fifth by it, and another level takes several times the time for a tenth more.
+/// At the fastest level: documents become a quarter by it, and another level takes several times the time for a tenth more.
 pub(crate) fn compressed(body: &[u8]) -> Option<Vec<u8>> {
     if body.len() < LEAST_BYTES {
         return None;
