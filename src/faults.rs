@@ -24,6 +24,19 @@ pub fn time(variable: &str, usual: std::time::Duration) -> std::time::Duration {
     wanted.map_or(usual, std::time::Duration::from_millis)
 }
 
+/// A number of the program, changed for a test by an environment variable.
+#[cfg(feature = "faults")]
+pub fn number(variable: &str, usual: usize) -> usize {
+    std::env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(usual)
+}
+
+/// A number of the program.
+#[cfg(not(feature = "faults"))]
+#[inline]
+pub fn number(_variable: &str, usual: usize) -> usize {
+    usual
+}
+
 /// A time of the program.
 #[cfg(not(feature = "faults"))]
 #[inline]

@@ -30,6 +30,11 @@ impl Gauge {
         self.0.store(value, Ordering::Relaxed);
     }
 
+    /// Sets the present value and returns the one before.
+    pub fn replace(&self, value: u64) -> u64 {
+        self.0.swap(value, Ordering::Relaxed)
+    }
+
     /// The present value.
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
@@ -55,6 +60,8 @@ pub struct Counters {
     pub slowdowns: Counter,
     /// The most bytes of a bulk body at present; zero before the first.
     pub body_max_bytes: Gauge,
+    /// How many bulk requests may be under way at once at present; zero before the first.
+    pub lanes: Gauge,
     /// Bulk requests sent.
     pub requests: Counter,
     /// Bytes of bulk bodies sent.
@@ -78,6 +85,7 @@ impl Counters {
             retried,
             slowdowns,
             body_max_bytes,
+            lanes,
             requests,
             bytes,
             polls,
@@ -98,7 +106,10 @@ impl Counters {
         ]
         .map(|(name, counter)| (name.to_owned(), counter.get().into()))
         .into_iter()
-        .chain([("body_max_bytes".to_owned(), body_max_bytes.get().into())])
+        .chain([
+            ("body_max_bytes".to_owned(), body_max_bytes.get().into()),
+            ("lanes".to_owned(), lanes.get().into()),
+        ])
         .collect()
     }
 }
@@ -134,9 +145,14 @@ mod tests {
         let (movies, genres) = (Counters::default(), Counters::default());
         movies.indexed.add(2);
         genres.indexed.add(3);
+        movies.lanes.set(2);
+        genres.lanes.set(1);
+        movies.body_max_bytes.set(9);
+        genres.body_max_bytes.set(7);
         assert_eq!(counts_of_run(&[("movies", &movies)])["indexed"], 2);
         let counts = counts_of_run(&[("movies", &movies), ("genres", &genres)]);
         assert_eq!((&counts["indexed"], &counts["deleted"]), (&5.into(), &0.into()));
+        assert_eq!((&counts["lanes"], &counts["body_max_bytes"]), (&3.into(), &9.into()));
         assert_eq!(counts["indices"]["genres"]["indexed"], 3);
     }
 }

@@ -2,7 +2,7 @@
 //! first.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 /// A flag that is raised once and wakes every waiting thread. Clones share the flag.
@@ -15,6 +15,8 @@ pub struct Shutdown {
 struct Shared {
     is_raised: Mutex<bool>,
     raised: Condvar,
+    /// Flags that are raised with this one.
+    children: Mutex<Vec<Weak<Shared>>>,
     in_hand: AtomicU64,
 }
 
@@ -26,8 +28,23 @@ impl Shutdown {
 
     /// Raises the flag and wakes all who wait.
     pub fn request(&self) {
-        *self.lock() = true;
-        self.shared.raised.notify_all();
+        self.shared.raise();
+    }
+
+    /// Makes a flag that is raised with this one, and can also be raised without it.
+    #[must_use]
+    pub fn child(&self) -> Self {
+        let child = Self::new();
+        // A list that a thread that panicked has at worst not added to.
+        let mut children = self.shared.children.lock().unwrap_or_else(PoisonError::into_inner);
+        children.retain(|other| other.strong_count() > 0);
+        children.push(Arc::downgrade(&child.shared));
+        drop(children);
+        // Whoever raised it in between may not have seen the child.
+        if self.is_requested() {
+            child.request();
+        }
+        child
     }
 
     /// A batch was read and waits to be delivered.
@@ -79,9 +96,30 @@ impl Shutdown {
     }
 }
 
+impl Shared {
+    fn raise(&self) {
+        *self.is_raised.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.raised.notify_all();
+        let children = self.children.lock().unwrap_or_else(PoisonError::into_inner);
+        for child in children.iter().filter_map(Weak::upgrade) {
+            child.raise();
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_child_is_raised_with_its_parent_and_without_it() {
+        let parent = Shutdown::new();
+        let (first, second) = (parent.child(), parent.child());
+        first.request();
+        assert!(first.is_requested() && !parent.is_requested() && !second.is_requested());
+        parent.request();
+        assert!(second.is_requested() && parent.child().is_requested());
+    }
 
     #[test]
     fn a_wait_ends_at_once_when_shutdown_is_requested() {

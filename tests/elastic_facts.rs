@@ -82,6 +82,7 @@ impl Server {
             client: self.client.clone(),
             write_alias: write_alias.to_owned(),
             bulk_bytes: 5 << 20,
+            loaders: 1,
             retry_deadline: Some(Duration::from_secs(60)),
             refusal_limit: 1000,
             shutdown: Shutdown::new(),
@@ -131,6 +132,7 @@ fn on_each_server(theme: &str, test: impl Fn(&Server)) {
             ca: None,
             client_certificate: None,
             request_timeout: Duration::from_secs(60),
+            gzip: false,
         })
         .unwrap();
         let alias = format!("facts-{theme}-{}", std::process::id());
@@ -165,6 +167,7 @@ fn mark(definition_hash: &str) -> OwnershipMark {
         format: MARK_FORMAT,
         definition_hash: definition_hash.to_owned(),
         source: "test".to_owned(),
+        first_load: None,
     }
 }
 

@@ -103,6 +103,7 @@ fn client_with(
         ca,
         client_certificate,
         request_timeout: Duration::from_secs(10),
+        gzip: false,
     })
 }
 

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 
 use crate::settings::LogFormat;
 
@@ -66,27 +66,24 @@ pub(super) enum Command {
     /// Servers that are away are waited for, however long. On a signal it finishes what is under way and ends with 0;
     /// a second signal ends it at once. The next start goes on where this one ended.
     Run {
-        /// Takes over an index that holds documents which pgsluice did not write.
-        #[arg(long)]
-        adopt: bool,
+        #[command(flatten)]
+        index: IndexOptions,
     },
     /// Brings the index up to the present and ends: for cron.
     ///
     /// It ends when everything that was committed before its start is in the index. Servers that are away are waited
     /// for until RETRY_DEADLINE.
     Once {
-        /// Takes over an index that holds documents which pgsluice did not write.
-        #[arg(long)]
-        adopt: bool,
+        #[command(flatten)]
+        index: IndexOptions,
     },
     /// Loads everything again into the index that exists, and removes documents whose row is gone.
     ///
     /// This is the cure after the definition changed, after the database was restored or replaced, and after the
     /// state was lost.
     Resync {
-        /// Takes over an index that holds documents which pgsluice did not write.
-        #[arg(long)]
-        adopt: bool,
+        #[command(flatten)]
+        index: IndexOptions,
     },
     /// Tries settings, definition, connections, rights, columns and mapping; changes nothing.
     ///
@@ -151,6 +148,19 @@ pub(super) enum Command {
         #[command(subcommand)]
         command: DeadLettersCommand,
     },
+}
+
+/// What may be done to an index before it is written to.
+#[derive(Clone, Copy, Debug, Args)]
+pub(super) struct IndexOptions {
+    /// Takes over an index that holds documents which pgsluice did not write.
+    #[arg(long)]
+    pub(super) adopt: bool,
+    /// Loads a new and empty index of ours without refreshes and replicas; they are restored when it is loaded.
+    ///
+    /// Searches see nothing of it until then. An index that holds documents keeps its settings.
+    #[arg(long)]
+    pub(super) fresh: bool,
 }
 
 #[derive(Debug, Subcommand)]

@@ -248,6 +248,7 @@ fn look_at_index(
         format: MARK_FORMAT,
         definition_hash: definition.hash.clone(),
         source: identity.map_or_else(String::new, SourceIdentity::mark),
+        first_load: None,
     };
     let request = EnsureRequest {
         alias: &definition.index,

@@ -75,9 +75,9 @@ fn run(arguments: &Arguments) -> Result<u8> {
     }
     let only = arguments.index.as_deref();
     match &arguments.command {
-        Command::Run { adopt } => sync::run(&settings, only, *adopt),
-        Command::Once { adopt } => sync::once(&settings, only, *adopt),
-        Command::Resync { adopt } => sync::resync(&settings, only, *adopt),
+        Command::Run { index } => sync::run(&settings, only, *index),
+        Command::Once { index } => sync::once(&settings, only, *index),
+        Command::Resync { index } => sync::resync(&settings, only, *index),
         Command::Check { json } => check::check(&settings, only, *json),
         Command::Preview { keys, diff } => preview::preview(&settings, only, keys, *diff),
         Command::Explain { key, json } => explain::explain(&settings, only, key, *json),

@@ -12,7 +12,7 @@ use crate::definition::Definition;
 use crate::elastic::{Client, document_count};
 use crate::error::Result;
 use crate::feed::{CursorFeed, ForgottenSession};
-use crate::pipeline::now_micros;
+use crate::pipeline::{has_settings_of_first_load, now_micros};
 use crate::settings::{ElasticSettings, Settings};
 use crate::store::{Run, Status, Store};
 
@@ -137,6 +137,8 @@ struct Report<'a> {
     state: Status,
     verify: VerifyStatus,
     forgotten: Option<ForgottenSession>,
+    /// Whether the index has the settings of a first load.
+    is_first_load: bool,
     /// How many there are, or why that is not known.
     documents: Result<u64, String>,
     now: i64,
@@ -151,6 +153,7 @@ impl<'a> Report<'a> {
             state: store.status(name)?,
             verify: VerifyStatus::read(store, name)?,
             forgotten: CursorFeed::forgotten_session(store, name)?,
+            is_first_load: has_settings_of_first_load(store, name)?,
             documents: generation.as_deref().map_or(Ok(0), |name| counter.count(name)),
             generation,
             now: now_micros(),
@@ -172,6 +175,9 @@ impl<'a> Report<'a> {
             Err(story) => format!("documents    unknown: {story}"),
         })?;
         output::line(&format!("full load    {}", self.full_load_text()))?;
+        if self.is_first_load {
+            output::line("settings     no refreshes and no replicas until the load is complete (--fresh)")?;
+        }
         output::line(&format!(
             "stale keys   {} waiting{}, {} due later",
             self.state.stale_count,
@@ -245,6 +251,7 @@ impl<'a> Report<'a> {
                 "finished": load.finished,
                 "extras_pending": load.extras_pending,
                 "documents": load.document_count,
+                "fresh": self.is_first_load,
                 "frontier": load.frontier.as_ref().map(super::super::key::Key::as_str),
                 "started_at": instant(load.started_at),
                 "finished_at": load.finished_at.map(instant),

@@ -7,6 +7,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::cli::arguments::IndexOptions;
 use crate::cli::{exit_code, logging, signals, target};
 use crate::elastic::Client;
 use crate::error::{Error, Kind, Result};
@@ -20,18 +21,18 @@ use crate::store::{PipelineLock, Store};
 const DOCUMENTS_REFUSED: u8 = 1;
 
 /// Keeps the indices in sync until a signal.
-pub(super) fn run(settings: &Settings, only: Option<&str>, adopt: bool) -> Result<u8> {
-    sync(settings, only, &Sync { command: "run", mode: Mode::Run, adopt, resync: false })
+pub(super) fn run(settings: &Settings, only: Option<&str>, index: IndexOptions) -> Result<u8> {
+    sync(settings, only, &Sync { command: "run", mode: Mode::Run, index, resync: false })
 }
 
 /// Brings the indices up to the present.
-pub(super) fn once(settings: &Settings, only: Option<&str>, adopt: bool) -> Result<u8> {
-    sync(settings, only, &Sync { command: "once", mode: Mode::Once, adopt, resync: false })
+pub(super) fn once(settings: &Settings, only: Option<&str>, index: IndexOptions) -> Result<u8> {
+    sync(settings, only, &Sync { command: "once", mode: Mode::Once, index, resync: false })
 }
 
 /// Loads everything again into the indices that exist.
-pub(super) fn resync(settings: &Settings, only: Option<&str>, adopt: bool) -> Result<u8> {
-    sync(settings, only, &Sync { command: "resync", mode: Mode::Once, adopt, resync: true })
+pub(super) fn resync(settings: &Settings, only: Option<&str>, index: IndexOptions) -> Result<u8> {
+    sync(settings, only, &Sync { command: "resync", mode: Mode::Once, index, resync: true })
 }
 
 /// So that two programs of which one deletes what the other makes do not keep both servers busy.
@@ -40,7 +41,7 @@ const REBUILD_PAUSE: Duration = Duration::from_secs(1);
 struct Sync {
     command: &'static str,
     mode: Mode,
-    adopt: bool,
+    index: IndexOptions,
     resync: bool,
 }
 
@@ -64,7 +65,8 @@ fn sync(settings: &Settings, only: Option<&str>, sync: &Sync) -> Result<u8> {
                 client: &client,
                 mode: sync.mode,
                 shutdown: &shutdown,
-                adopt: sync.adopt,
+                adopt: sync.index.adopt,
+                fresh: sync.index.fresh,
                 resync: sync.resync,
                 recreate: settings.rebuild_missing_index,
             },

@@ -85,6 +85,7 @@ pub(super) fn pipeline_settings(settings: &Settings) -> PipelineSettings {
         stale_keys_max: settings.stale_keys_max,
         channel_capacity: settings.channel_capacity,
         bulk_bytes: settings.bulk_bytes,
+        loaders: settings.loaders,
         retry_deadline: settings.retry_deadline,
         dead_letter_max: settings.dead_letter_max,
         dead_letter_stop: settings.dead_letter_stop,

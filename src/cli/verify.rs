@@ -237,6 +237,7 @@ impl Command<'_> {
                 mode: Mode::Once,
                 shutdown: self.shutdown,
                 adopt: false,
+                fresh: false,
                 resync: false,
                 recreate: false,
             };

@@ -14,10 +14,11 @@ use chrono::Utc;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use ureq::Agent;
-use ureq::http::header::{AUTHORIZATION, CONTENT_TYPE, EXPECT, RETRY_AFTER};
+use ureq::http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, EXPECT, RETRY_AFTER};
 use ureq::http::{HeaderValue, Method};
 
 use crate::elastic::failure::{Failure, explain, successful};
+use crate::elastic::gzip::compressed;
 use crate::elastic::node::Nodes;
 use crate::elastic::response::{Response, parse_retry_after};
 use crate::elastic::server::{ServerInfo, parse_server_info};
@@ -30,6 +31,10 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The largest answer that is read: a page of documents at their largest fits, and memory stays bounded.
 const RESPONSE_MAX_BYTES: u64 = 256 * 1024 * 1024;
+
+/// How many connections are kept for the next requests: one for each lane of a few definitions, and they go by
+/// themselves when they are not used.
+const IDLE_CONNECTIONS_MAX: usize = 64;
 
 /// A body to send.
 #[derive(Clone, Copy)]
@@ -65,6 +70,8 @@ struct Inner {
     nodes: Mutex<Nodes>,
     authorization: Option<HeaderValue>,
     server_info: OnceLock<ServerInfo>,
+    /// Whether bodies are compressed.
+    compresses: bool,
 }
 
 impl fmt::Debug for Client {
@@ -76,7 +83,7 @@ impl fmt::Debug for Client {
 impl Client {
     /// Makes a client; asks no server yet.
     pub fn new(settings: &ElasticSettings) -> Result<Self> {
-        let ElasticSettings { nodes, credentials, ca, client_certificate, request_timeout } = settings;
+        let ElasticSettings { nodes, credentials, ca, client_certificate, request_timeout, gzip } = settings;
         if nodes.is_empty() {
             return Err(Error::wrong("there is no index server to ask").hint("set ELASTIC_URL"));
         }
@@ -86,6 +93,8 @@ impl Client {
             .max_redirects_will_error(false)
             .user_agent(concat!("pgsluice/", env!("CARGO_PKG_VERSION")))
             .accept("application/json")
+            .max_idle_connections(IDLE_CONNECTIONS_MAX)
+            .max_idle_connections_per_host(IDLE_CONNECTIONS_MAX)
             .timeout_connect(Some(CONNECT_TIMEOUT.min(*request_timeout)))
             .timeout_global(Some(*request_timeout));
         // Reading the system's certificates takes longer than a request.
@@ -95,6 +104,8 @@ impl Client {
         // HTTPS_PROXY and HTTP_PROXY are obeyed, but no proxy can reach our own loopback.
         if nodes.iter().all(|node| is_loopback(node)) {
             config = config.proxy(None);
+            // Nor does it gain anything that the server compresses its answers there.
+            config = config.accept_encoding("");
         }
         Ok(Self {
             inner: Arc::new(Inner {
@@ -103,6 +114,7 @@ impl Client {
                 nodes: Mutex::new(Nodes::new(nodes.len())),
                 authorization: authorization(credentials)?,
                 server_info: OnceLock::new(),
+                compresses: *gzip,
             }),
         })
     }
@@ -172,14 +184,23 @@ impl Client {
         if request.asks_first {
             builder = builder.header(EXPECT, "100-continue");
         }
-        let mut answer = match request.body {
-            RequestBody::None => self.inner.agent.run(builder.body(())?)?,
-            RequestBody::Json(bytes) => {
-                self.inner.agent.run(builder.header(CONTENT_TYPE, "application/json").body(bytes)?)?
-            }
-            // Never `application/vnd.elasticsearch+json`: OpenSearch refuses it.
-            RequestBody::NdJson(bytes) => {
-                self.inner.agent.run(builder.header(CONTENT_TYPE, "application/x-ndjson").body(bytes)?)?
+        // Never `application/vnd.elasticsearch+json`: OpenSearch refuses it.
+        let body = match request.body {
+            RequestBody::None => None,
+            RequestBody::Json(bytes) => Some(("application/json", bytes)),
+            RequestBody::NdJson(bytes) => Some(("application/x-ndjson", bytes)),
+        };
+        let mut answer = match body {
+            None => self.inner.agent.run(builder.body(())?)?,
+            Some((content_type, bytes)) => {
+                builder = builder.header(CONTENT_TYPE, content_type);
+                match self.inner.compresses.then(|| compressed(bytes)).flatten() {
+                    None => self.inner.agent.run(builder.body(bytes)?)?,
+                    Some(compressed) => self
+                        .inner
+                        .agent
+                        .run(builder.header(CONTENT_ENCODING, "gzip").body(compressed.as_slice())?)?,
+                }
             }
         };
         let header = |name: &str| answer.headers().get(name).and_then(|value| value.to_str().ok());
@@ -309,6 +330,29 @@ mod tests {
         client.get::<serde_json::Value>("/x", "cannot ask").unwrap();
         client.get::<serde_json::Value>("/x", "cannot ask").unwrap();
         assert_eq!(server.requests().len(), 2);
+    }
+
+    #[test]
+    fn bodies_are_compressed_where_that_is_wanted_and_gains() {
+        let server = Scripted::start((0..3).map(|_| Reply::json(200, "{}")).collect());
+        let settings = ElasticSettings { gzip: true, ..server.settings() };
+        let body = "{\"index\":{\"_id\":\"1\"}}\n{\"a\":1}\n".repeat(1_000);
+        for (settings, body) in [(&settings, body.as_str()), (&settings, "{}"), (&server.settings(), &body)] {
+            let request = Request {
+                method: Method::POST,
+                path: "/_bulk",
+                body: RequestBody::NdJson(body.as_bytes()),
+                is_repeatable: false,
+                asks_first: false,
+            };
+            assert_eq!(Client::new(settings).unwrap().call(&request).unwrap().status, 200);
+        }
+        let requests = server.requests();
+        let encoded: Vec<bool> =
+            requests.iter().map(|request| request.head.contains("content-encoding: gzip")).collect();
+        assert_eq!(encoded, [true, false, false]);
+        assert!(requests[0].bytes.starts_with(&[0x1f, 0x8b]) && requests[0].bytes.len() < body.len() / 4);
+        assert_eq!((requests[1].body.as_str(), requests[2].body.as_str()), ("{}", body.as_str()));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! every action carries its version, and `external_gte` makes the second time a success without effect.
 
 use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use ureq::http::Method;
@@ -16,9 +17,9 @@ use crate::elastic::delivered::{Delivered, Progress};
 use crate::elastic::documents::get_versions;
 use crate::elastic::failure::is_overload;
 use crate::elastic::judge::{Answer, Verdict, judge_item, judge_request};
-use crate::elastic::pace::Pace;
 use crate::elastic::refusals::Refusals;
 use crate::elastic::response::{Cause, ItemResult};
+use crate::elastic::throttle::{Answered, Throttle};
 use crate::error::{Error, Result};
 use crate::key::Key;
 use crate::shutdown::Shutdown;
@@ -28,6 +29,7 @@ use crate::shutdown::Shutdown;
 const SYSTEMIC_MIN: usize = 8;
 
 /// What a delivery is made from.
+#[derive(Clone)]
 pub struct DeliverySettings {
     /// The index server.
     pub client: Client,
@@ -37,6 +39,8 @@ pub struct DeliverySettings {
     pub pipeline: Option<String>,
     /// The most bytes of one request's body; a larger action goes alone.
     pub bulk_bytes: usize,
+    /// The most requests at once, over all lanes.
+    pub loaders: usize,
     /// How long to try again in a row; for ever if not given.
     pub retry_deadline: Option<Duration>,
     /// How many refusals in a row stop the delivery, see `DEAD_LETTER_STOP`; zero: none.
@@ -45,13 +49,13 @@ pub struct DeliverySettings {
     pub shutdown: Shutdown,
 }
 
-/// Delivers batches, one after the other.
+/// Delivers batches, one after the other. Several that share what they learn of the server are [`Delivery::lanes`].
 pub struct Delivery {
     settings: DeliverySettings,
     bulk_path: String,
     attempt: String,
-    refusals: Refusals,
-    pace: Pace,
+    refusals: Arc<Mutex<Refusals>>,
+    throttle: Arc<Throttle>,
     /// See [`Delivery::take_unresolved`].
     unresolved: Vec<Key>,
 }
@@ -81,11 +85,37 @@ impl Delivery {
         Self {
             bulk_path,
             attempt: format!("cannot write to {}", settings.write_alias),
-            refusals: Refusals::new(settings.refusal_limit),
-            pace: Pace::new(settings.bulk_bytes),
+            refusals: Arc::new(Mutex::new(Refusals::new(settings.refusal_limit))),
+            throttle: Arc::new(Throttle::new(settings.bulk_bytes, settings.loaders)),
             unresolved: Vec::new(),
             settings,
         }
+    }
+
+    /// Makes as many deliveries as there may be requests at once. They share the pace, the number of lanes in use, and
+    /// the count of refusals in a row.
+    pub fn lanes(settings: DeliverySettings) -> Vec<Self> {
+        let lane_count = settings.loaders.max(1);
+        let first = Self::new(settings);
+        let mut lanes: Vec<Self> = (1..lane_count).map(|_| first.beside()).collect();
+        lanes.push(first);
+        lanes
+    }
+
+    fn beside(&self) -> Self {
+        Self {
+            settings: self.settings.clone(),
+            bulk_path: self.bulk_path.clone(),
+            attempt: self.attempt.clone(),
+            refusals: Arc::clone(&self.refusals),
+            throttle: Arc::clone(&self.throttle),
+            unresolved: Vec::new(),
+        }
+    }
+
+    /// Ends all waiting for a turn to send, of this lane and of those beside it.
+    pub fn close(&self) {
+        self.throttle.close();
     }
 
     /// Delivers a batch; returns when every action is judged.
@@ -112,17 +142,29 @@ impl Delivery {
     /// The keys refused in a row that ended a delivery for too many refusals, those of batches before it too: the
     /// index was to blame and not their documents, so they are to be built again when it is corrected.
     pub fn take_refused_by_all(&mut self) -> Vec<Key> {
-        self.refusals.take_if_tripped()
+        self.refusals().take_if_tripped()
     }
 
     /// The most bytes of the next body: BULK_BYTES, or less while the server has too much to do.
     pub fn body_max_bytes(&self) -> usize {
-        self.pace.limit()
+        self.throttle.body_max_bytes()
     }
 
-    /// How often the bodies were made smaller because the server had too much to do.
-    pub fn slowdown_count(&self) -> u64 {
-        self.pace.slowdown_count()
+    /// How many requests may be under way at once: as many as there are lanes, or fewer where more would gain nothing or
+    /// be refused.
+    pub fn lanes_in_use(&self) -> usize {
+        self.throttle.lanes_in_use()
+    }
+
+    /// How often the bodies were made smaller because the server had too much to do, in any lane, since this was last
+    /// asked.
+    pub fn take_slowdowns(&self) -> u64 {
+        self.throttle.take_slowdowns()
+    }
+
+    fn refusals(&self) -> MutexGuard<'_, Refusals> {
+        // A count and keys: each change is whole before anything can panic.
+        self.refusals.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn send_all(&mut self, progress: &mut Progress<'_>) -> Result<()> {
@@ -135,7 +177,7 @@ impl Delivery {
             }
             progress.waiting.sort_unstable();
             // Jittered like the waits of the backoff, so that many clients do not come back in step.
-            let paced = self.pace.pause().mul_f64(0.5 + fastrand::f64() / 2.0);
+            let paced = self.throttle.pause().mul_f64(0.5 + fastrand::f64() / 2.0);
             let at_least = pause.at_least.map_or(paced, |at_least| at_least.max(paced));
             if has_advanced && pause.is_paced {
                 // It can go on so for hours, many times a second; that it does was told when it began.
@@ -163,7 +205,8 @@ impl Delivery {
 
     /// Sends everything that waits, until something says that it is better to wait.
     fn send_round(&mut self, progress: &mut Progress<'_>) -> Result<Option<Pause>> {
-        let mut pieces = cut(progress.batch, &std::mem::take(&mut progress.waiting), self.pace.limit());
+        let mut pieces =
+            cut(progress.batch, &std::mem::take(&mut progress.waiting), self.throttle.body_max_bytes());
         while let Some(piece) = pieces.pop_front() {
             if let Some(pause) = self.send_piece(piece, &mut pieces, progress)? {
                 progress.waiting.extend(pieces.into_iter().flat_map(|piece| piece.positions));
@@ -180,6 +223,7 @@ impl Delivery {
         progress: &mut Progress<'_>,
     ) -> Result<Option<Pause>> {
         let body = piece.body(progress.batch);
+        let Some(turn) = self.throttle.turn() else { return Err(Error::interrupted()) };
         progress.delivered.request_count += 1;
         progress.delivered.byte_count += body.len() as u64;
         let request = Request {
@@ -190,7 +234,9 @@ impl Delivery {
             // It costs a round trip, so only when an answer to the batch was lost, which may have been a 413.
             asks_first: progress.was_cut_off,
         };
-        let (answer, at_least) = match self.settings.client.attempt(&request) {
+        let attempted = self.settings.client.attempt(&request);
+        let answered = turn.end();
+        let (answer, at_least) = match attempted {
             Ok(response) => {
                 let answer = judge_request(&response, piece.kinds(progress.batch), &self.attempt);
                 if !response.is_success() && is_overload(response.status, response.cause().as_ref()) {
@@ -214,10 +260,8 @@ impl Delivery {
         };
         match answer {
             Answer::Items(items) => {
-                let slowdowns_before = self.pace.slowdown_count();
-                let error = self.judge(piece, items, progress)?;
-                let is_paced = self.pace.slowdown_count() > slowdowns_before;
-                return Ok(error.map(|error| Pause { error, at_least, is_paced }));
+                let judged = self.judge(piece, items, body.len(), answered, progress)?;
+                return Ok(judged.map(|(error, is_paced)| Pause { error, at_least, is_paced }));
             }
             Answer::Stop(error) => return Err(error),
             Answer::Busy(error) => {
@@ -237,7 +281,7 @@ impl Delivery {
             }
             Answer::TooLarge(cause) => {
                 if piece.positions.len() > 1
-                    && let Some(max_bytes) = self.pace.too_large(body.len())
+                    && let Some(max_bytes) = self.throttle.too_large(body.len())
                 {
                     log::info!(
                         "{}: the server takes no body of {} bytes, at most {max_bytes} are sent from now on",
@@ -251,13 +295,16 @@ impl Delivery {
         Ok(None)
     }
 
-    /// Judges every action of a request; returns why some of them have to be sent again, if there are such.
+    /// Judges every action of a request; returns why some of them have to be sent again, if there are such, and whether
+    /// it is for the server's load.
     fn judge(
         &mut self,
         piece: Piece,
         items: Vec<ItemResult>,
+        body_bytes: usize,
+        answered: Answered,
         progress: &mut Progress<'_>,
-    ) -> Result<Option<Error>> {
+    ) -> Result<Option<(Error, bool)>> {
         let mut repeated = Vec::new();
         let mut last_error = None;
         let sent_count = piece.positions.len();
@@ -280,35 +327,35 @@ impl Delivery {
         }
         if overloaded_count > 0 {
             self.slow_down(overloaded_count, sent_count);
-        } else if repeated.is_empty() && self.pace.taken() {
+        } else if repeated.is_empty() && self.throttle.taken(body_bytes, answered) {
             log::info!(
                 "{}: the server keeps up again, bodies of up to {} bytes are sent",
                 self.settings.write_alias,
-                self.pace.limit()
+                self.body_max_bytes()
             );
         }
         let error = last_error.map(|error| error.while_doing(format!("{} actions wait", repeated.len())));
         progress.will_repeat(repeated);
-        Ok(error)
+        Ok(error.map(|error| (error, overloaded_count > 0)))
     }
 
     fn answer_lost(&mut self) {
-        if self.pace.lost() {
+        if self.throttle.lost() {
             log::info!(
                 "{}: answers are lost, bodies of at most {} bytes are sent until they are not",
                 self.settings.write_alias,
-                self.pace.limit()
+                self.body_max_bytes()
             );
         }
     }
 
     /// The server refuses for load.
     fn slow_down(&mut self, refused_count: usize, sent_count: usize) {
-        if self.pace.overloaded(refused_count, sent_count) {
+        if self.throttle.overloaded(refused_count, sent_count) {
             log::warn!(
                 "{}: the server has too much to do, bodies of at most {} bytes are sent until it keeps up",
                 self.settings.write_alias,
-                self.pace.limit()
+                self.body_max_bytes()
             );
         }
     }
@@ -335,14 +382,14 @@ impl Delivery {
 
     fn applied(&mut self, position: usize, progress: &mut Progress<'_>) {
         if progress.batch.actions[position].kind == ActionKind::Index {
-            self.refusals.applied();
+            self.refusals().applied();
         }
         progress.applied(position);
     }
 
     fn refused(&mut self, position: usize, cause: &Cause, progress: &mut Progress<'_>) -> Result<()> {
         progress.refused(position, cause);
-        if self.refusals.refused(&progress.batch.actions[position].key) {
+        if self.refusals().refused(&progress.batch.actions[position].key) {
             return Err(Error::wrong(format!(
                 "{} refuses too many documents, the last one for {}",
                 self.settings.write_alias,

@@ -158,6 +158,7 @@ pub(crate) fn status_error(status: u16, cause: Option<&Cause>, attempt: &str) ->
         (_, "index_closed_exception") => error.hint("open the index: POST /<index>/_open"),
         (401, _) => error.hint(CREDENTIALS_CURE),
         (403, _) => error.hint(RIGHTS_CURE),
+        (415, _) => error.hint("if something on the way takes no compressed bodies, set ELASTIC_GZIP=off"),
         (300..=399, _) => {
             error.hint("ELASTIC_URL must name the server itself, not an address that redirects")
         }

@@ -18,7 +18,7 @@ use crate::elastic::failure::{refusal, successful};
 use crate::elastic::inspection::{
     EnsureRequest, FoundIndex, Inspected, Step, decide, inspect, write_alias_of,
 };
-use crate::elastic::mapping::{OwnershipMark, additions, creation_body, meta_with_mark, section};
+use crate::elastic::mapping::{OwnershipMark, additions, creation_body, meta_with_mark, read_mark, section};
 use crate::error::{Error, Result};
 
 /// An index that is ready to be written to.
@@ -144,6 +144,11 @@ pub fn put_mark(client: &Client, index: &str, mark: &OwnershipMark) -> Result<()
     let body = json!({ "_meta": meta_with_mark(&mappings, &json!(mark)) });
     let response = client.send(Method::PUT, &mapping_path(index), &body, &attempt)?;
     successful(response, &attempt).map(|_| ())
+}
+
+/// The mark that an index carries.
+pub(crate) fn mark_of(client: &Client, index: &str) -> Result<Option<OwnershipMark>> {
+    read_mark(index, &get_mappings(client, index)?)
 }
 
 /// Adds the fields of `index_body`, the definition's settings and mappings, to an index; the mark stays as it is.

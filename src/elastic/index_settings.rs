@@ -31,6 +31,14 @@ impl IndexSettings {
         Self(flat)
     }
 
+    /// The value of a setting by its whole name; nothing if it is not set, or is a list of several.
+    pub(crate) fn get(&self, name: &str) -> Option<&str> {
+        match self.0.get(name).map(Vec::as_slice) {
+            Some([only]) => Some(only),
+            _ => None,
+        }
+    }
+
     /// How long the index remembers deletions; nothing if the setting is unreadable.
     pub(crate) fn gc_deletes(&self) -> Option<Duration> {
         match self.0.get(GC_DELETES_NAME).map(Vec::as_slice) {

@@ -289,7 +289,7 @@ mod tests {
     }
 
     fn mark_of_test() -> OwnershipMark {
-        OwnershipMark { format: 1, definition_hash: "d".to_owned(), source: "s".to_owned() }
+        OwnershipMark { format: 1, definition_hash: "d".to_owned(), source: "s".to_owned(), first_load: None }
     }
 
     fn decide_on(

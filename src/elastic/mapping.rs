@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+use crate::elastic::fresh::OwnSettings;
 use crate::elastic::index_settings::{IndexSettings, with_gc_deletes};
 use crate::error::{Error, Result};
 
@@ -21,6 +22,9 @@ pub struct OwnershipMark {
     pub definition_hash: String,
     /// The identity of the source that its documents come from.
     pub source: String,
+    /// What the index had of its own before the settings of a first load, which it has while this is there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_load: Option<OwnSettings>,
 }
 
 /// Reads the mark of a mapping; none if it carries none.
@@ -167,7 +171,7 @@ mod tests {
     }
 
     fn mark() -> OwnershipMark {
-        OwnershipMark { format: 1, definition_hash: "d".to_owned(), source: "s".to_owned() }
+        OwnershipMark { format: 1, definition_hash: "d".to_owned(), source: "s".to_owned(), first_load: None }
     }
 
     #[test]

@@ -58,6 +58,11 @@ impl Pace {
         self.limit
     }
 
+    /// Whether bodies may be as large as they ever were.
+    pub(crate) fn is_at_full_size(&self) -> bool {
+        self.limit == self.ceiling
+    }
+
     /// How long to wait at least before anything is sent again.
     pub(crate) fn pause(&self) -> Duration {
         self.pause

@@ -48,6 +48,8 @@ impl Reply {
 pub(crate) struct Seen {
     pub(crate) head: String,
     pub(crate) body: String,
+    /// The body as it came.
+    pub(crate) bytes: Vec<u8>,
 }
 
 /// The server; it answers one request of the script after the other, each on a connection of its own.
@@ -86,6 +88,7 @@ impl Scripted {
             ca: None,
             client_certificate: None,
             request_timeout: Duration::from_secs(5),
+            gzip: false,
         }
     }
 
@@ -119,5 +122,5 @@ fn read_request(mut stream: &TcpStream) -> Seen {
     }
     let mut body = vec![0; body_length];
     reader.read_exact(&mut body).unwrap();
-    Seen { head, body: String::from_utf8(body).unwrap() }
+    Seen { head, body: String::from_utf8_lossy(&body).into_owned(), bytes: body }
 }

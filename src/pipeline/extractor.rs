@@ -37,6 +37,8 @@ pub(super) struct Extractor<'a> {
     pub(super) shutdown: &'a Shutdown,
     /// Raised when a later stage has ended before it was told to.
     pub(super) is_downstream_gone: &'a AtomicBool,
+    /// Whether the index has the settings of a first load: the load is not complete before it has its own again.
+    pub(super) has_settings_of_first_load: &'a AtomicBool,
     pub(super) sender: Sender<ExtractedBatch>,
     pub(super) counters: &'a Counters,
     pub(super) progress: &'a Progress,
@@ -250,7 +252,9 @@ impl Extractor<'_> {
             let high = source.cut_range(load.frontier.as_ref(), source.row_limit())?;
             return self.store.take_range(self.generation, high, now_micros()).map(Some);
         }
-        if self.store.full_load_is_complete(self.generation)? {
+        if self.store.full_load_is_complete(self.generation)?
+            && !self.has_settings_of_first_load.load(Ordering::Relaxed)
+        {
             self.store.finish_full_load(self.generation, now_micros())?;
             source.release_related_rows();
             log::info!("{}: full load complete", self.definition.index);

@@ -5,7 +5,9 @@
 
 mod extractor;
 mod extras;
+mod first_load;
 mod identity;
+mod in_hand;
 mod loader;
 mod migration_grace;
 mod progress;
@@ -14,6 +16,7 @@ mod start;
 mod verify;
 
 pub use crate::clock::now_micros;
+pub use first_load::has_settings_of_first_load;
 pub use identity::kept_identity;
 pub use progress::Progress;
 pub use run::{Mode, Pipeline, PipelineSettings};

@@ -1,5 +1,6 @@
 //! Starts the three workers, joins them, and starts them again when one failed for a passing reason.
 
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, Scope, ScopedJoinHandle};
 use std::time::{Duration, Instant};
@@ -15,6 +16,8 @@ use crate::error::{Error, Kind, Result};
 use crate::metrics::Counters;
 use crate::pipeline::extractor::Extractor;
 use crate::pipeline::extras::look_for_extras;
+use crate::pipeline::first_load::{self, has_settings_of_first_load};
+use crate::pipeline::in_hand::InHand;
 use crate::pipeline::loader::Loader;
 use crate::pipeline::migration_grace::MigrationGrace;
 use crate::pipeline::progress::Progress;
@@ -55,6 +58,8 @@ pub struct PipelineSettings {
     pub channel_capacity: usize,
     /// The most bytes of a bulk request.
     pub bulk_bytes: usize,
+    /// The most bulk requests at once.
+    pub loaders: usize,
     /// How long `once` waits for a server that is away.
     pub retry_deadline: Duration,
     /// The most dead letters kept with their documents.
@@ -125,24 +130,21 @@ impl Pipeline<'_> {
         }
     }
 
-    /// Ends the pipeline when it fails, since `once` waits for it.
-    fn look_for_extras(&self, end: &Shutdown, gone: &AtomicBool) -> Result<()> {
-        let ended =
-            look_for_extras(self.settings, self.definition, self.generation, self.store, self.client, end);
-        match ended {
-            Err(error) if error.kind() == Kind::Interrupted => Ok(()),
-            Err(error) => {
-                gone.store(true, Ordering::Relaxed);
-                Err(error)
-            }
-            Ok(()) => Ok(()),
-        }
+    /// Looks for extra documents.
+    fn look_for_extras(&self, end: &Shutdown) -> Result<()> {
+        look_for_extras(self.settings, self.definition, self.generation, self.store, self.client, end)
+    }
+
+    /// Gives the index its own settings back when its first load is complete.
+    fn end_first_load(&self, pending: &AtomicBool, end: &Shutdown) -> Result<()> {
+        first_load::end(self.client, self.store, &self.definition.index, self.generation, pending, end)
     }
 
     fn run_workers(&self) -> Result<()> {
         let (extracted_sender, extracted) = bounded::<ExtractedBatch>(self.settings.channel_capacity);
         let (rendered_sender, rendered) = bounded::<RenderedBatch>(self.settings.channel_capacity);
         let is_downstream_gone = AtomicBool::new(false);
+        let is_first_load = AtomicBool::new(has_settings_of_first_load(self.store, self.generation)?);
         let end_of_extractor = Shutdown::new();
         let extractor = Extractor {
             settings: self.settings,
@@ -152,33 +154,44 @@ impl Pipeline<'_> {
             mode: self.mode,
             shutdown: self.shutdown,
             is_downstream_gone: &is_downstream_gone,
+            has_settings_of_first_load: &is_first_load,
             sender: extracted_sender,
             counters: self.counters,
             progress: self.progress,
         };
+        let end_of_waits = self.shutdown.child();
+        let deliveries = Delivery::lanes(DeliverySettings {
+            client: self.client.clone(),
+            write_alias: self.write_alias.to_owned(),
+            pipeline: self.definition.pipeline.clone(),
+            bulk_bytes: self.settings.bulk_bytes,
+            loaders: self.settings.loaders,
+            retry_deadline: self.settings.retry_deadline(self.mode),
+            refusal_limit: self.settings.dead_letter_stop,
+            shutdown: end_of_waits.clone(),
+        });
         let loader = Loader {
-            delivery: Delivery::new(DeliverySettings {
-                client: self.client.clone(),
-                write_alias: self.write_alias.to_owned(),
-                pipeline: self.definition.pipeline.clone(),
-                bulk_bytes: self.settings.bulk_bytes,
-                retry_deadline: self.settings.retry_deadline(self.mode),
-                refusal_limit: self.settings.dead_letter_stop,
-                shutdown: self.shutdown.clone(),
-            }),
-            aliases: AliasWatch::new(self.client.clone(), &self.definition.index, self.generation),
+            aliases: Mutex::new(AliasWatch::new(
+                self.client.clone(),
+                &self.definition.index,
+                self.generation,
+            )),
             index: &self.definition.index,
             generation: self.generation,
             store: self.store,
             counters: self.counters,
             dead_letter_max: self.settings.dead_letter_max,
-            has_warned_of_dropped: false,
+            has_warned_of_dropped: AtomicBool::new(false),
             shutdown: self.shutdown,
             progress: self.progress,
+            is_downstream_gone: &is_downstream_gone,
+            end_of_waits: &end_of_waits,
+            in_hand: InHand::default(),
         };
         let limits = RenderLimits { document_max_bytes: self.settings.source_limits.document_max_bytes };
         let gone = &is_downstream_gone;
         let extractor_end = &end_of_extractor;
+        let is_first_load = &is_first_load;
         let mut results: Vec<Result<()>> = Vec::new();
         thread::scope(|scope| {
             let mut workers = Vec::new();
@@ -194,11 +207,14 @@ impl Pipeline<'_> {
                 }),
                 spawn(scope, "loader", move || {
                     let _gone = RaiseOnDrop(gone);
-                    let ended = loader.run(&rendered);
+                    let ended = loader.run(deliveries, &rendered);
                     self.shutdown.gave_back();
                     ended
                 }),
-                spawn(scope, "extras", move || self.look_for_extras(extractor_end, gone)),
+                spawn(scope, "extras", move || awaited(self.look_for_extras(extractor_end), gone)),
+                spawn(scope, "first-load", move || {
+                    awaited(self.end_first_load(is_first_load, extractor_end), gone)
+                }),
                 spawn(scope, "verify", move || self.keep_verifying(extractor_end)),
             ];
             for worker in started {
@@ -238,6 +254,18 @@ fn spawn<'scope>(
     work: impl FnOnce() -> Result<()> + Send + 'scope,
 ) -> std::io::Result<ScopedJoinHandle<'scope, Result<()>>> {
     thread::Builder::new().name(name.to_owned()).spawn_scoped(scope, work)
+}
+
+/// The end of a worker that others wait for: when it fails, the pipeline ends.
+fn awaited(ended: Result<()>, gone: &AtomicBool) -> Result<()> {
+    match ended {
+        Err(error) if error.kind() == Kind::Interrupted => Ok(()),
+        Err(error) => {
+            gone.store(true, Ordering::Relaxed);
+            Err(error)
+        }
+        Ok(()) => Ok(()),
+    }
 }
 
 /// Raises a flag when a worker ends, also by a panic.

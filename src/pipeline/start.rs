@@ -14,6 +14,7 @@ use crate::elastic::{
     must_have_pipeline, put_mapping_additions, put_mark,
 };
 use crate::error::{Error, Result};
+use crate::pipeline::first_load;
 use crate::pipeline::identity::{keep_identity, kept_identity};
 use crate::pipeline::run::{Mode, PipelineSettings};
 use crate::postgres::{Source, SourceIdentity};
@@ -38,6 +39,8 @@ pub struct Start<'a> {
     pub adopt: bool,
     /// Whether everything is to be loaded again, whatever state and index say.
     pub resync: bool,
+    /// Whether an index that is new and empty is loaded without refreshes and replicas.
+    pub fresh: bool,
     /// Whether an index that is gone is made anew and loaded in full.
     pub recreate: bool,
 }
@@ -99,6 +102,7 @@ impl Start<'_> {
             format: MARK_FORMAT,
             definition_hash: self.definition.hash.clone(),
             source: source.identity().mark(),
+            first_load: None,
         };
         let ensured = ensure_generation(
             self.client,
@@ -119,11 +123,22 @@ impl Start<'_> {
             self.settle_mark(&ensured, &mark)?;
         }
         let is_known = known.as_ref().is_some_and(|known| known.name == ensured.generation);
-        if self.resync || !is_known {
+        let begins_load = self.resync || !is_known;
+        let is_loading =
+            begins_load || self.store.full_load(&ensured.generation)?.is_some_and(|load| !load.finished);
+        first_load::prepare(&first_load::Wish {
+            client: self.client,
+            store: self.store,
+            ensured: &ensured,
+            mark: &mark,
+            is_wanted: self.fresh,
+            begins_load,
+            is_loading,
+        })?;
+        if begins_load {
             self.begin_full_load(&ensured, &source)?;
         }
         log::info!("{}: writing to {}", self.definition.index, ensured.generation);
-        let is_loading = self.store.full_load(&ensured.generation)?.is_some_and(|load| !load.finished);
         let initial_timestamp = kept_initial_timestamp(self.store, &ensured.generation)?;
         if is_loading && initial_timestamp != self.settings.source_limits.initial_timestamp {
             log::warn!(
@@ -188,7 +203,9 @@ impl Start<'_> {
     fn settle_mark(&self, ensured: &Ensured, mark: &OwnershipMark) -> Result<()> {
         if self.resync {
             put_mapping_additions(self.client, &ensured.generation, &self.definition.mapping)?;
-            return put_mark(self.client, &ensured.generation, mark);
+            let first_load = ensured.mark.as_ref().and_then(|mark| mark.first_load.clone());
+            let mark = OwnershipMark { first_load, ..mark.clone() };
+            return put_mark(self.client, &ensured.generation, &mark);
         }
         let Some(found) = &ensured.mark else { return Ok(()) };
         let generation = &ensured.generation;

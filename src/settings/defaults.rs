@@ -17,6 +17,9 @@ pub const DEFAULT_RELATED_CACHE_MB: usize = 48;
 /// Bytes of a bulk request: Elasticsearch's own advice begins at 5 to 15 MB and warns of more.
 pub const DEFAULT_BULK_BYTES: usize = 5 << 20;
 
+/// Bulk requests at once: so many are tried, and as many used as gain something, which on a small server is one.
+pub const DEFAULT_LOADERS: usize = 4;
+
 /// Bytes of one document: half of what a server takes as a request by default (`http.max_content_length`, 100 MB).
 pub const DEFAULT_DOCUMENT_MAX_BYTES: usize = 50 << 20;
 

@@ -48,6 +48,8 @@ pub struct ElasticSettings {
     pub client_certificate: Option<ClientCertificateFiles>,
     /// How long one request may take.
     pub request_timeout: Duration,
+    /// Whether bodies are compressed on their way.
+    pub gzip: bool,
 }
 
 /// What was written.
@@ -66,6 +68,7 @@ pub(super) struct RawElastic {
     client_cert: Option<String>,
     client_key: Option<String>,
     timeout: Option<String>,
+    gzip: Option<String>,
 }
 
 /// Checks what was written.
@@ -84,6 +87,7 @@ pub(super) fn check(raw: RawElastic, problems: &mut Problems, notices: &mut Vec<
         client_cert,
         client_key,
         timeout,
+        gzip,
     } = raw;
     let (nodes, url_user) = match given(url) {
         Some(url) => nodes(&url, problems),
@@ -143,6 +147,15 @@ pub(super) fn check(raw: RawElastic, problems: &mut Problems, notices: &mut Vec<
             DEFAULT_REQUEST_TIMEOUT,
             seconds(Duration::from_millis(1)..=REQUEST_TIMEOUT_MAX),
         ),
+        gzip: problems.take("ELASTIC_GZIP", gzip, false, on_or_off),
+    }
+}
+
+fn on_or_off(text: &str) -> Result<bool, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "on" => Ok(true),
+        "off" => Ok(false),
+        _ => Err("write on or off".to_owned()),
     }
 }
 
@@ -310,6 +323,7 @@ mod tests {
                 &[url, ("ELASTIC_CA", "/nowhere/ca.pem")],
                 "ELASTIC_CA is \"/nowhere/ca.pem\", which cannot be read: No such file or directory (os error 2)",
             ),
+            (&[url, ("ELASTIC_GZIP", "yes")], "ELASTIC_GZIP is \"yes\", write on or off"),
             (
                 &[url, ("ELASTIC_TIMEOUT", "soon")],
                 "ELASTIC_TIMEOUT is \"soon\", write seconds from 0.001 to 86400",

@@ -73,6 +73,8 @@ pub struct Settings {
     pub related_cache_mb: usize,
     /// The most bytes of a bulk request, unless a single document needs more.
     pub bulk_bytes: usize,
+    /// The most bulk requests at once.
+    pub loaders: usize,
     /// A larger document in bytes becomes a dead letter.
     pub document_max_bytes: usize,
     /// How many batches may wait before each stage of the pipeline.
@@ -120,6 +122,7 @@ struct Raw {
     batch_bytes: Option<String>,
     related_cache_mb: Option<String>,
     bulk_bytes: Option<String>,
+    loaders: Option<String>,
     document_max_bytes: Option<String>,
     channel_capacity: Option<String>,
     request_interval: Option<String>,
@@ -171,6 +174,7 @@ impl Settings {
             batch_bytes,
             related_cache_mb,
             bulk_bytes,
+            loaders,
             document_max_bytes,
             channel_capacity,
             request_interval,
@@ -228,6 +232,7 @@ impl Settings {
                 DEFAULT_BULK_BYTES,
                 bytes(1 << 10..=SIZE_MAX),
             ),
+            loaders: problems.take("LOADERS", loaders, DEFAULT_LOADERS, count(1..=64)),
             document_max_bytes: problems.take(
                 "DOCUMENT_MAX_BYTES",
                 document_max_bytes,

@@ -91,6 +91,12 @@ pub const SETTINGS: &[Setting] = &[
     plain("ELASTIC_CLIENT_KEY", "", "", "File of its private key; unset: it is in the same file"),
     plain("ELASTIC_TIMEOUT", "60", "seconds", "How long one request to the index server may take"),
     plain(
+        "ELASTIC_GZIP",
+        "off",
+        "",
+        "Bodies are compressed on the way to the index server, on or off; it pays where the network is slow or costs money",
+    ),
+    plain(
         "DEFINITION",
         "",
         "",
@@ -106,6 +112,12 @@ pub const SETTINGS: &[Setting] = &[
         "Memory for rows of related tables during a full load; 0 reads them anew for every batch",
     ),
     plain("BULK_BYTES", "5MiB", "bytes", "The most bytes of a bulk request, unless one document needs more"),
+    plain(
+        "LOADERS",
+        "4",
+        "requests",
+        "The most bulk requests at once; fewer where more gain nothing or are refused",
+    ),
     plain("DOCUMENT_MAX_BYTES", "50MiB", "bytes", "A larger document becomes a dead letter"),
     plain("CHANNEL_CAPACITY", "2", "batches", "How many batches may wait before each stage of the pipeline"),
     plain("REQUEST_INTERVAL", "1", "seconds", "Between the beginnings of two rounds of polling"),

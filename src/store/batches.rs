@@ -1,7 +1,8 @@
 //! In-flight batches: what is taken, given back in part, and put back as a whole.
 //!
 //! Ranges do not exclude keys, nor keys ranges: which keys lie in a range only PostgreSQL could say. Order does it
-//! instead: batches are read and sent in the order of their taking, each from a later snapshot under a higher version.
+//! instead: batches are read in the order of their taking, each from a later snapshot, and those that share a key are sent
+//! in that order.
 
 use std::collections::hash_map::Entry;
 

@@ -41,7 +41,8 @@ fn no_broken_answer_to_a_bulk_request_loses_or_refuses_anything() {
     let database = things_database("broken", 60);
     let index = Index::new("broken");
     let mut program = things_program(&database, &index, &things_mapping());
-    program.set("CHUNK_SIZE", "20").set("ELASTIC_TIMEOUT", "3");
+    // One lane, so that no other batch goes by between the repetitions.
+    program.set("CHUNK_SIZE", "20").set("ELASTIC_TIMEOUT", "3").set("LOADERS", "1");
     let mut client = database.connect();
     program.once();
     for (name, deed) in deeds() {

@@ -205,3 +205,26 @@ fn initial_timestamp_leaves_older_rows_out_of_the_first_load() {
     program.once();
     assert_eq!(index.count(), 7);
 }
+
+#[test]
+fn compressed_bodies_are_taken_by_elasticsearch() {
+    compressed_bodies_are_taken(Server::Elasticsearch);
+}
+
+#[test]
+fn compressed_bodies_are_taken_by_opensearch() {
+    compressed_bodies_are_taken(Server::OpenSearch);
+}
+
+fn compressed_bodies_are_taken(server: Server) {
+    let database = Database::with_films("gzip", 200);
+    let index = Index::on(server, "gzip");
+    let mut program = Program::new(&database, &index);
+    program.set("ELASTIC_GZIP", "on");
+    program.once();
+    let mut client = database.connect();
+    client.batch_execute("update content.film_work set title = title || '!', modified = now()").unwrap();
+    program.once();
+    assert_same(&index.documents(), &movies_documents(&mut client));
+    assert_eq!(program.command(&["verify"]).code, 0);
+}

@@ -31,6 +31,8 @@ mod disk_full;
 mod explain;
 mod fan_out;
 mod film_rental;
+#[cfg(feature = "faults")]
+mod fresh;
 mod full_load;
 mod generated;
 mod harness;
@@ -40,6 +42,8 @@ mod incremental;
 mod index_ownership;
 mod init;
 mod kept_rows;
+#[cfg(feature = "faults")]
+mod lanes;
 mod late_commits;
 mod long_transactions;
 mod memory;

@@ -26,10 +26,15 @@ fn delivery(server: &Scripted) -> Delivery {
         write_alias: "movies-1-write".to_owned(),
         pipeline: None,
         bulk_bytes: 1 << 20,
+        loaders: 1,
         retry_deadline: Some(Duration::from_secs(30)),
         refusal_limit: 3,
         shutdown: Shutdown::new(),
     })
+}
+
+fn throttle(body_bytes: usize) -> Arc<Throttle> {
+    Arc::new(Throttle::new(body_bytes, 1))
 }
 
 fn keys(keys: &[Key]) -> Vec<&str> {
@@ -75,10 +80,10 @@ fn what_was_not_yet_sent_is_not_counted_as_sent_again() {
     replies.extend((0..3).map(|_| items(&[OK])));
     let server = Scripted::start(replies);
     let mut delivery = delivery(&server);
-    delivery.pace = Pace::new(batch.body.len() / 3);
+    delivery.throttle = throttle(batch.body.len() / 3);
     let delivered = delivery.deliver(&batch).unwrap();
     assert_eq!((delivered.applied.len(), delivered.request_count), (6, 5));
-    assert_eq!((delivered.retried_item_count, delivery.slowdown_count()), (1, 1));
+    assert_eq!((delivered.retried_item_count, delivery.take_slowdowns()), (1, 1));
 }
 
 #[test]
@@ -89,7 +94,7 @@ fn under_load_bodies_shrink_and_grow_again_over_batches() {
     let server = Scripted::start(replies);
     let mut delivery = delivery(&server);
     let whole = batch(&["{}"; 8]);
-    delivery.pace = Pace::new(whole.body.len());
+    delivery.throttle = throttle(whole.body.len());
     delivery.deliver(&whole).unwrap();
     let sizes: Vec<usize> =
         server.requests().iter().map(|request| request.body.lines().count() / 2).collect();
@@ -105,7 +110,7 @@ fn a_blocked_index_is_not_taken_for_an_overloaded_one() {
     let server = Scripted::start(vec![items(&[blocked, blocked]), items(&[OK, OK])]);
     let mut delivery = delivery(&server);
     let delivered = delivery.deliver(&batch(&["{}", "{}"])).unwrap();
-    assert_eq!((delivered.retried_item_count, delivery.slowdown_count()), (2, 0));
+    assert_eq!((delivered.retried_item_count, delivery.take_slowdowns()), (2, 0));
     assert_eq!(delivery.body_max_bytes(), 1 << 20);
 }
 
@@ -157,7 +162,7 @@ fn a_batch_that_is_malformed_throughout_is_not_the_documents_fault() {
     // Halving 8 actions to the last takes 15 requests.
     let server = Scripted::start((0..15).map(|_| Reply::json(400, "")).collect());
     let mut delivery = delivery(&server);
-    delivery.refusals = Refusals::new(1000);
+    delivery.refusals = Arc::new(Mutex::new(Refusals::new(1000)));
     let error = delivery.deliver(&batch(&["{}"; 8])).unwrap_err();
     assert_eq!((error.exit_code(), server.requests().len()), (2, 15));
     assert!(error.story().contains("refuses all requests"), "{error:?}");
@@ -188,7 +193,7 @@ fn a_server_that_hangs_up_on_large_bodies_gets_smaller_ones() {
     let server = Scripted::start(replies);
     let mut delivery = delivery(&server);
     let batch = batch(&["{}", "{}", "{}", "{}"]);
-    delivery.pace = Pace::new(batch.body.len() * 2);
+    delivery.throttle = throttle(batch.body.len() * 2);
     let delivered = delivery.deliver(&batch).unwrap();
     assert_eq!((delivered.applied.len(), delivered.unknown.len()), (4, 4));
     let sizes: Vec<usize> = server.requests().iter().map(|request| request.body.len()).collect();
@@ -278,4 +283,46 @@ fn a_version_that_the_conflict_does_not_name_is_asked_for() {
     let delivered = delivery(&server).deliver(&batch(&["{}", "{}"])).unwrap();
     let versions: Vec<Option<Version>> = delivered.superseded.iter().map(|(_, found)| *found).collect();
     assert_eq!(versions, [Some(Version(12)), None]);
+}
+
+#[test]
+fn refusals_in_a_row_are_counted_over_all_lanes_and_told_once() {
+    let server = Scripted::start(vec![items(&[POISON, POISON]), items(&[POISON])]);
+    let settings = DeliverySettings { loaders: 2, ..delivery(&server).settings };
+    let mut lanes = Delivery::lanes(settings);
+    assert_eq!(lanes[0].deliver(&batch(&["{}", "{}"])).unwrap().refused.len(), 2);
+    assert_eq!(lanes[1].deliver(&batch(&["{}"])).unwrap_err().exit_code(), 2);
+    assert_eq!(keys(&lanes[0].take_refused_by_all()), ["0", "1", "0"]);
+    assert!(lanes[1].take_refused_by_all().is_empty());
+}
+
+#[test]
+fn a_lane_that_waits_before_it_sends_again_holds_nobody_up() {
+    let busy = Reply::with_headers(429, "retry-after: 60\r\n", "");
+    let server = Scripted::start(vec![busy, items(&[OK]), items(&[OK])]);
+    let settings = DeliverySettings { loaders: 2, ..delivery(&server).settings };
+    let shutdown = settings.shutdown.clone();
+    let mut lanes = Delivery::lanes(settings);
+    let mut second = lanes.pop().unwrap();
+    let mut first = lanes.pop().unwrap();
+    // One request at a time, and it is not the first one's turn while that waits.
+    assert_eq!(second.lanes_in_use(), 1);
+    let waiting = std::thread::spawn(move || first.deliver(&batch(&["{}"])));
+    while server.requests().is_empty() {
+        std::thread::yield_now();
+    }
+    for _ in 0..2 {
+        assert_eq!(second.deliver(&batch(&["{}"])).unwrap().applied.len(), 1);
+    }
+    shutdown.request();
+    assert_eq!(waiting.join().unwrap().unwrap_err().exit_code(), 0);
+}
+
+#[test]
+fn closed_nothing_more_is_sent() {
+    let server = Scripted::start(Vec::new());
+    let mut delivery = delivery(&server);
+    delivery.close();
+    assert_eq!(delivery.deliver(&batch(&["{}"])).unwrap_err().exit_code(), 0);
+    assert!(server.requests().is_empty() && delivery.take_unresolved().is_empty());
 }
