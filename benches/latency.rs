@@ -30,7 +30,7 @@ fn main() {
     let Some(settings) = Settings::read("latency", Defaults { films: 50_000, rounds: 5 }) else { return };
     let films = Films::own(&settings, settings.film_count);
     let per_second = settings.size("BENCH_CHANGES", 200, 50);
-    let seconds = settings.size("BENCH_SECONDS", 10, 2);
+    let seconds = settings.size("BENCH_SECONDS", 10, 1);
     settings.announce(&format!("{per_second} changes a second of {} films", films.count));
 
     let sink = Sink::start();

@@ -38,7 +38,7 @@ fn main() {
     let Some(settings) = Settings::read("polling", Defaults { films: 50_000, rounds: 5 }) else { return };
     let films = Films::own(&settings, settings.film_count);
     let per_second = settings.size("BENCH_CHANGES", 1_000, 50);
-    let seconds = settings.size("BENCH_SECONDS", 10, 2);
+    let seconds = settings.size("BENCH_SECONDS", 10, 1);
     settings.announce(&format!("{} films, {per_second} changed rows a second", films.count));
     let sizes = format!("{} films, {per_second} changed rows a second", films.count);
     let bench = Bench {
