@@ -11,7 +11,7 @@ use crate::definition::{Definition, Expression, Field, Filter, Item, JoinName, R
 use crate::error::Result;
 use crate::form::Form;
 use crate::postgres::catalog::Catalog;
-use crate::postgres::connect::{classify, classify_written};
+use crate::postgres::connect::{classify, classify_written, read_catalog};
 use crate::postgres::plan_document::enclosed;
 use crate::postgres::sql::{LINK, ROW, table};
 use crate::postgres::type_form::TypeForms;
@@ -105,7 +105,7 @@ impl WrittenForms {
         }
         let oids: Vec<u32> = types.iter().map(|(.., kind)| *kind).collect();
         if !oids.is_empty() {
-            let forms = TypeForms::read(client, &oids)?;
+            let forms = read_catalog(client, |client| TypeForms::read(client, &oids))?;
             for (at, sql, kind) in types {
                 written.forms.insert((at, sql), forms.form(kind, -1).kept());
             }
