@@ -90,6 +90,7 @@ fn main() {
             end: &Shutdown::new(),
             caller: VerifyCaller::Command,
             repair: Repair::No,
+            passed_over: std::cell::RefCell::default(),
         };
         let began = Instant::now();
         verifier.verify_all().unwrap();
