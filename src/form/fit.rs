@@ -144,12 +144,10 @@ impl Comparison {
                     Verdict::MayBeRefused(which) => (Grade::Doubtful, format!(": {which}")),
                     Verdict::Inexact(how) => (Grade::Doubtful, format!(": {how}")),
                 };
-                self.add(
-                    path,
-                    grade,
-                    format!("{what}, {mapped}{reason}"),
-                    Some(format!("a mapping for it: {}", form.proposed_field())),
-                );
+                // Of what cannot be told exactly there may be no better field than the one that is there.
+                let proposed = form.proposed_field();
+                let cure = (proposed["type"] != kind).then(|| format!("a mapping for it: {proposed}"));
+                self.add(path, grade, format!("{what}, {mapped}{reason}"), cure);
             }
         }
     }

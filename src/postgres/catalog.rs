@@ -8,7 +8,7 @@ use crate::definition::{Definition, TableName};
 use crate::error::Result;
 use crate::form::Form;
 use crate::postgres::client::Client;
-use crate::postgres::connect::classify;
+use crate::postgres::connect::{classify, read_catalog};
 use crate::postgres::shape::SHAPE;
 use crate::postgres::type_form::TypeForms;
 
@@ -77,13 +77,15 @@ pub(super) type Catalog = BTreeMap<TableName, Table>;
 
 /// Reads the description of every table that the definition names; a table that does not exist is left out.
 pub(super) fn read(client: &mut Client, definition: &Definition) -> Result<Catalog> {
-    let mut catalog = Catalog::new();
-    for table in definition.tables() {
-        if let Some(description) = describe(client, &table)? {
-            catalog.insert(table, description);
+    read_catalog(client, |client| {
+        let mut catalog = Catalog::new();
+        for table in definition.tables() {
+            if let Some(description) = describe(client, &table)? {
+                catalog.insert(table, description);
+            }
         }
-    }
-    Ok(catalog)
+        Ok(catalog)
+    })
 }
 
 fn describe(client: &mut Client, table: &TableName) -> Result<Option<Table>> {

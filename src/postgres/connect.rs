@@ -115,6 +115,20 @@ pub(super) fn begin_snapshot_sql(statement_timeout: Duration) -> String {
     )
 }
 
+/// Reads the catalogue without `jit`: the planner takes such statements for so dear that compiling one took a hundred
+/// times as long as running it, for each table of a definition.
+///
+/// No transaction may be under way.
+pub(super) fn read_catalog<T>(client: &mut Client, read: impl FnOnce(&mut Client) -> Result<T>) -> Result<T> {
+    let failed = |error: postgres::Error| classify(&error, "cannot read the catalogue".to_owned());
+    client.batch_execute("begin read only; set local jit = off").map_err(failed)?;
+    let found = read(client);
+    let ended = client.batch_execute(if found.is_ok() { "commit" } else { "rollback" });
+    let found = found?;
+    ended.map_err(failed)?;
+    Ok(found)
+}
+
 /// Makes an error of ours: what can pass by itself is told from what someone must mend.
 pub(super) fn classify(error: &postgres::Error, attempt: String) -> Error {
     let Some(database_error) = error.as_db_error() else {

@@ -67,19 +67,11 @@ impl Source {
                 .first()
                 .map_or_else(|| "UTC".to_owned(), |row| row.get(0)),
         };
-        let begin_snapshot = begin_snapshot_sql(limits.statement_timeout);
-        // In one snapshot, and without `jit`: it takes what follows types down to what they are made of for a statement
-        // of millions of rows, and would compile it for 2 seconds at each start.
-        client
-            .batch_execute(&begin_snapshot)
-            .map_err(|error| classify(&error, "cannot begin a transaction".to_owned()))?;
         let catalog = catalog::read(&mut client, definition)?;
-        client
-            .batch_execute("commit")
-            .map_err(|error| classify(&error, "cannot end a transaction".to_owned()))?;
         if catalog.is_empty() {
             must_have_tables(&mut client)?;
         }
+        let begin_snapshot = begin_snapshot_sql(limits.statement_timeout);
         let written = WrittenForms::read(&mut client, &begin_snapshot, definition, &catalog)?;
         let plan = Arc::new(plan(definition, &catalog, &written)?);
         let mut source = Self {

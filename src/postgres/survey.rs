@@ -9,7 +9,7 @@ use crate::definition::TableName;
 use crate::error::Result;
 use crate::form::Form;
 use crate::postgres::client::Client;
-use crate::postgres::connect::{classify, connect};
+use crate::postgres::connect::{classify, connect, read_catalog};
 use crate::postgres::type_form::TypeForms;
 use crate::settings::SourceSettings;
 
@@ -89,10 +89,12 @@ impl SurveyedTable {
 pub fn survey(settings: &SourceSettings) -> Result<Survey> {
     let mut client = connect(settings)?;
     let mut survey = Survey { database: database(&mut client)?, ..Survey::default() };
-    read_tables(&mut client, &mut survey)?;
-    read_columns(&mut client, &mut survey)?;
-    read_keys(&mut client, &mut survey)?;
-    read_foreign_keys(&mut client, &mut survey)?;
+    read_catalog(&mut client, |client| {
+        read_tables(client, &mut survey)?;
+        read_columns(client, &mut survey)?;
+        read_keys(client, &mut survey)?;
+        read_foreign_keys(client, &mut survey)
+    })?;
     Ok(survey)
 }
 

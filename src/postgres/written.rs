@@ -10,7 +10,7 @@ use crate::error::Result;
 use crate::form::Form;
 use crate::postgres::catalog::Catalog;
 use crate::postgres::client::Client;
-use crate::postgres::connect::{classify, classify_written};
+use crate::postgres::connect::{classify, classify_written, read_catalog};
 use crate::postgres::plan_document::enclosed;
 use crate::postgres::sql::{LINK, ROW, table};
 use crate::postgres::type_form::TypeForms;
@@ -104,11 +104,7 @@ impl WrittenForms {
         }
         let oids: Vec<u32> = types.iter().map(|(.., kind)| *kind).collect();
         if !oids.is_empty() {
-            // In a transaction of ours for its `jit = off`, as the catalogue is read.
-            let failed = |error| classify(&error, "cannot read the types of written SQL".to_owned());
-            client.batch_execute(begin).map_err(failed)?;
-            let forms = TypeForms::read(client, &oids)?;
-            client.batch_execute("commit").map_err(failed)?;
+            let forms = read_catalog(client, |client| TypeForms::read(client, &oids))?;
             for (at, sql, kind) in types {
                 written.forms.insert((at, sql), forms.form(kind, -1).kept());
             }

@@ -25,7 +25,7 @@ use model::{FEATURES, Model};
 const SEED: &str = "PGSLUICE_GENERATED_SEED";
 
 /// Seeds of every run, in which each feature is found, and of a full one.
-const SEEDS: [u64; 2] = [109, 116];
+const SEEDS: [u64; 4] = [1, 2, 109, 116];
 const FULL_SEEDS: Range<u64> = 1..101;
 
 /// Rounds of changes for each seed of a full run; others have the first two.
