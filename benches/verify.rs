@@ -91,7 +91,6 @@ fn main() {
             passed_over: std::cell::RefCell::default(),
             caller: VerifyCaller::Command,
             repair: Repair::No,
-            passed_over: std::cell::RefCell::default(),
         };
         let began = Instant::now();
         verifier.verify_all().unwrap();
