@@ -1,11 +1,12 @@
 //! What PostgreSQL's catalogue says of the tables of a definition.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use postgres::Row;
 use postgres::types::Type;
 
 use crate::definition::{Definition, TableName};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::form::Form;
 use crate::postgres::client::Client;
 use crate::postgres::connect::{classify, read_catalog};
@@ -78,18 +79,36 @@ pub(super) type Catalog = BTreeMap<TableName, Table>;
 /// Reads the description of every table that the definition names; a table that does not exist is left out.
 pub(super) fn read(client: &mut Client, definition: &Definition) -> Result<Catalog> {
     read_catalog(client, |client| {
-        let mut catalog = Catalog::new();
+        let mut all = Vec::new();
         for table in definition.tables() {
-            if let Some(description) = describe(client, &table)? {
-                catalog.insert(table, description);
-            }
+            all.extend(find(client, table)?);
         }
-        Ok(catalog)
+        // The statement that follows types is the most expensive by far, so it is made once.
+        let types: BTreeSet<u32> = all.iter().flat_map(Found::types).collect();
+        let types = TypeForms::read(client, &Vec::from_iter(types))?;
+        all.into_iter().map(|found| describe(client, found, &types)).collect()
     })
 }
 
-fn describe(client: &mut Client, table: &TableName) -> Result<Option<Table>> {
-    let failed = |error: postgres::Error| classify(&error, format!("cannot read the description of {table}"));
+/// A table, and its columns as the catalogue has them.
+struct Found {
+    name: TableName,
+    table: Row,
+    columns: Vec<Row>,
+}
+
+impl Found {
+    fn types(&self) -> impl Iterator<Item = u32> {
+        self.columns.iter().map(|row| row.get(6))
+    }
+}
+
+fn failed(table: &TableName) -> impl Fn(postgres::Error) -> Error {
+    move |error| classify(&error, format!("cannot read the description of {table}"))
+}
+
+/// Nothing if there is no such table.
+fn find(client: &mut Client, table: TableName) -> Result<Option<Found>> {
     let found = client
         .query_typed(
             "select c.oid, c.relkind::text, c.reltuples,
@@ -103,11 +122,10 @@ fn describe(client: &mut Client, table: &TableName) -> Result<Option<Table>> {
               where n.nspname = $1 and c.relname = $2 and c.relkind in ('r', 'p', 'v', 'm', 'f')",
             &[(&table.schema, Type::TEXT), (&table.name, Type::TEXT)],
         )
-        .map_err(failed)?;
-    let Some(row) = found.first() else { return Ok(None) };
+        .map_err(failed(&table))?;
+    let Some(row) = found.into_iter().next() else { return Ok(None) };
     let oid: u32 = row.get(0);
-    let kind: String = row.get(1);
-    let rows = client
+    let columns = client
         .query_typed(
             &format!(
                 "with recursive base as (
@@ -130,10 +148,15 @@ fn describe(client: &mut Client, table: &TableName) -> Result<Option<Table>> {
             ),
             &[(&oid, Type::OID)],
         )
-        .map_err(failed)?;
-    let types: Vec<u32> = rows.iter().map(|row| row.get(6)).collect();
-    let types = TypeForms::read(client, &types)?;
-    let columns = rows
+        .map_err(failed(&table))?;
+    Ok(Some(Found { name: table, table: row, columns }))
+}
+
+fn describe(client: &mut Client, found: Found, types: &TypeForms) -> Result<(TableName, Table)> {
+    let Found { name, table: row, columns } = found;
+    let oid: u32 = row.get(0);
+    let kind: String = row.get(1);
+    let columns = columns
         .iter()
         .map(|row| Column {
             name: row.get(0),
@@ -166,7 +189,7 @@ fn describe(client: &mut Client, table: &TableName) -> Result<Option<Table>> {
               order by i.indisprimary desc, i.indnkeyatts, i.indexrelid",
             &[(&oid, Type::OID)],
         )
-        .map_err(failed)?;
+        .map_err(failed(&name))?;
     for row in &indexes {
         let columns: Vec<String> = row.get(1);
         if row.get(0) {
@@ -176,5 +199,5 @@ fn describe(client: &mut Client, table: &TableName) -> Result<Option<Table>> {
             description.unique_keys.push(columns);
         }
     }
-    Ok(Some(description))
+    Ok((name, description))
 }

@@ -83,5 +83,5 @@ fn ninety_nine_of_a_hundred_flow_on(server: Server) {
     // Nothing is waited for, halved or sent again.
     assert_eq!(bulks, clean_bulks, "{log}");
     assert!(!log.contains("trying again"), "{log}");
-    println!("{took:?}, without poison {clean_took:?}");
+    eprintln!("{took:?}, without poison {clean_took:?}");
 }
