@@ -127,6 +127,53 @@ fn times_without_zone_work_under_any_zone_of_server_and_session() {
 }
 
 #[test]
+fn the_hour_that_comes_twice_in_autumn_is_read_twice() {
+    // On a slow machine summer may end too early for the test.
+    assert!([6, 30, 150].into_iter().any(follows_the_end_of_summer_in), "summer ended too early");
+}
+
+/// The zone's summer ends in so many seconds; returns false if nothing could be shown, for it ended earlier than that.
+fn follows_the_end_of_summer_in(seconds: i32) -> bool {
+    let database = Database::with_films("autumn", 20);
+    let mut client = database.connect();
+    // PostgreSQL takes a zone by its rules: summer, an hour ahead of UTC, from the first day of the year until the time
+    // given, which is that of the summer.
+    let row = client
+        .query_one(
+            &format!(
+                "select 'AAA0BBB,0/0,' || (local::date - date_trunc('year', local)::date) || to_char(local, '/HH24:MI:SS')
+                   from (select now() at time zone 'UTC' + interval '1 hour {seconds} seconds' as local) as end_of_summer"
+            ),
+            &[],
+        )
+        .unwrap();
+    let zone: String = row.get(0);
+    database.execute(&format!(
+        "alter database {} set timezone = '{zone}';
+         alter table content.film_work alter modified type timestamp using modified at time zone '{zone}'",
+        database.name
+    ));
+    let is_summer = || -> bool {
+        database.connect().query_one("select to_char(now(), 'TZ') = 'BBB'", &[]).unwrap().get(0)
+    };
+    let index = Index::new("autumn");
+    let mut program = Program::new(&database, &index);
+    program.set("CURSOR_SKEW", "0.1");
+    program.once();
+    database.execute("update content.film_work set title = 'in summer', modified = now()");
+    program.once();
+    if !is_summer() {
+        return false;
+    }
+    assert_same(&index.documents(), &movies_documents(&mut database.connect()));
+    crate::harness::wait_until(Duration::from_secs(200), "summer ends", || !is_summer());
+    database.execute("update content.film_work set title = 'in winter', modified = now()");
+    program.once();
+    assert_same(&index.documents(), &movies_documents(&mut database.connect()));
+    true
+}
+
+#[test]
 fn a_year_ahead_infinity_and_null_do_not_stop_the_feed() {
     let database = Database::with_films("odd_times", 20);
     let index = Index::new("odd_times");

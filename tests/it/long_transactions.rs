@@ -17,7 +17,7 @@ fn status(program: &Program) -> serde_json::Value {
 
 #[test]
 fn rows_flow_past_an_open_transaction_and_its_window_is_not_read_at_each_poll() {
-    let length = Duration::from_secs(if is_full() { 600 } else { 12 });
+    let length = Duration::from_secs(if is_full() { 600 } else { 20 });
     let cluster = Cluster::new(Statements::SETTINGS);
     let database = things_database_in(cluster.database("long"), 10_000);
     let index = Index::new("long");
