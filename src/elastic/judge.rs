@@ -47,6 +47,10 @@ pub(crate) fn judge_request(
         413 => {
             Answer::TooLarge(cause.unwrap_or_else(|| plain("content_too_long", "the server answered 413")))
         }
+        // Every request of ours has one: it was lost on the way, which says nothing of a document.
+        400 if cause.as_ref().is_some_and(has_no_action) => Answer::Unknown(Error::unreachable(format!(
+            "{attempt}: the server found no action in the request that it was sent"
+        ))),
         400 if error_type != "index_closed_exception" && !is_passing(400, error_type) => {
             Answer::Malformed(cause.unwrap_or_else(|| plain("bad_request", "the server answered 400")))
         }
@@ -55,6 +59,17 @@ pub(crate) fn judge_request(
         _ if error_type == "cluster_block_exception" => Answer::Busy(error),
         _ if error.is_retryable() => Answer::Unknown(error),
         _ => Answer::Stop(error),
+    }
+}
+
+/// What both servers say of a body without an action, and of no body at all (seen on Elasticsearch 8.16.6 and
+/// OpenSearch 2.19.1). The same types stand for other things that are wrong with an action, too.
+fn has_no_action(cause: &Cause) -> bool {
+    let reason = cause.reason.as_deref().unwrap_or_default();
+    match cause.error_type.as_str() {
+        "action_request_validation_exception" => reason.contains("no requests added"),
+        "parse_exception" => reason == "request body is required",
+        _ => false,
     }
 }
 
@@ -203,6 +218,17 @@ mod tests {
         assert!(matches!(of(502, "<html>"), Answer::Unknown(_)));
         assert!(matches!(of(413, ""), Answer::TooLarge(_)));
         assert!(matches!(of(400, ""), Answer::Malformed(_)));
+        let invalid = |error_type: &str, reason: &str| {
+            of(400, &format!(r#"{{"error":{{"type":"{error_type}","reason":"{reason}"}},"status":400}}"#))
+        };
+        let validation = "action_request_validation_exception";
+        for (error_type, reason) in [
+            (validation, "Validation Failed: 1: no requests added;"),
+            ("parse_exception", "request body is required"),
+        ] {
+            assert!(matches!(invalid(error_type, reason), Answer::Unknown(error) if error.is_retryable()));
+        }
+        assert!(matches!(invalid(validation, "Validation Failed: 1: id is too long;"), Answer::Malformed(_)));
         assert!(matches!(of(429, "Too Many Requests /_bulk"), Answer::Busy(_)));
         let block = r#"{"error":{"type":"cluster_block_exception","reason":"blocked"},"status":503}"#;
         assert!(matches!(of(503, block), Answer::Busy(_)));
