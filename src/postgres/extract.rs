@@ -20,7 +20,7 @@ use crate::postgres::lookup::is_hashed_id;
 use crate::postgres::plan::{RelationPlan, SourcePlan};
 use crate::postgres::poll::row_key;
 use crate::postgres::ranges::{initial_condition, key_order, match_keys, range_condition};
-use crate::postgres::related_read::{take_groups, too_many_bytes};
+use crate::postgres::related_read::{push, take_groups};
 use crate::postgres::repeats::{repeated_byte_count, uses_of_rows};
 use crate::postgres::source::{raw_cell, stream};
 use crate::postgres::sql::{Parameters, row_of, rows_of_texts};
@@ -448,9 +448,7 @@ impl Source {
 
 fn push_row(rows: &mut Rows, row: &Row, column_count: usize) -> Result<()> {
     for column in 0..column_count {
-        if !rows.push_cell(raw_cell(row, column)) {
-            return Err(too_many_bytes());
-        }
+        push(rows, raw_cell(row, column))?;
     }
     Ok(())
 }

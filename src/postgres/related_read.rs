@@ -135,8 +135,12 @@ fn push_joined<'l, 'r>(
     Ok(())
 }
 
-fn push(rows: &mut Rows, cell: Option<&[u8]>) -> Result<()> {
-    if rows.push_cell(cell) { Ok(()) } else { Err(too_many_bytes()) }
+/// Adds a cell, if the buffer can hold it.
+pub(super) fn push(rows: &mut Rows, cell: Option<&[u8]>) -> Result<()> {
+    if rows.push_cell(cell) {
+        return Ok(());
+    }
+    Err(Error::wrong("the rows of one batch have more than 4 GiB").hint("lower BATCH_BYTES"))
 }
 
 /// Takes `cost` off what is `left`; false if it is more.
@@ -381,9 +385,4 @@ pub(super) fn take_groups(
         next += 1;
     }
     Ok(true)
-}
-
-/// What the buffer of a batch's rows cannot hold.
-pub(super) fn too_many_bytes() -> Error {
-    Error::wrong("the rows of one batch have more than 4 GiB").hint("lower BATCH_BYTES")
 }
