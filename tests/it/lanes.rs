@@ -8,8 +8,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{
     Database, Deed, Gate, Index, Program, Proxy, Server, actions, assert_same, hiding_program, is_full,
-    movies_documents, shown_documents, things_database, things_documents, things_mapping, things_program,
-    wait_until,
+    shown_documents, things_database, things_documents, things_mapping, things_program, wait_until,
 };
 
 const SOON: Duration = Duration::from_secs(30);
@@ -30,24 +29,13 @@ fn killed_at_random_moments_with_writers_at_work_nothing_is_lost() {
     let mut program = Program::new(&database, &index);
     program.set("CHUNK_SIZE", "20").set("REQUEST_INTERVAL", "0.05");
     at_once(&mut program);
-    let mut client = database.connect();
-    for round in 0..(if is_full() { 120 } else { 20u64 }) {
-        let running = program.start(&["run"]);
-        for _ in 0..5 {
-            client
-                .batch_execute(&format!(
-                    "update content.person set full_name = full_name || '{round}', modified = now()
-                      where id in (select id from content.person order by random() limit 3);
-                     update content.film_work set title = title || '{round}', modified = now()
-                      where id in (select id from content.film_work order by random() limit 30)"
-                ))
-                .unwrap();
-            std::thread::sleep(Duration::from_millis(7 * (round % 11)));
-        }
-        running.kill();
-    }
-    program.once();
-    assert_same(&index.documents(), &movies_documents(&mut client));
+    crate::restarts::killed_with_writers_at_work(
+        &database,
+        &index,
+        &program,
+        if is_full() { 120 } else { 20 },
+        30,
+    );
 }
 
 #[test]

@@ -12,8 +12,20 @@ fn killed_at_random_moments_nothing_is_lost() {
     let index = Index::new("kills");
     let mut program = Program::new(&database, &index);
     program.set("CHUNK_SIZE", "50").set("REQUEST_INTERVAL", "0.05");
+    killed_with_writers_at_work(&database, &index, &program, if is_full() { 200 } else { 40 }, 3);
+}
+
+/// Kills the program so many times, at random moments, while people and `film_count` films at a time change; nothing may be
+/// lost.
+pub(crate) fn killed_with_writers_at_work(
+    database: &Database,
+    index: &Index,
+    program: &Program,
+    kill_count: u64,
+    film_count: u32,
+) {
     let mut client = database.connect();
-    for round in 0..(if is_full() { 200 } else { 40u64 }) {
+    for round in 0..kill_count {
         let running = program.start(&["run"]);
         for _ in 0..5 {
             client
@@ -21,7 +33,7 @@ fn killed_at_random_moments_nothing_is_lost() {
                     "update content.person set full_name = full_name || '{round}', modified = now()
                       where id in (select id from content.person order by random() limit 3);
                      update content.film_work set title = title || '{round}', modified = now()
-                      where id in (select id from content.film_work order by random() limit 3)"
+                      where id in (select id from content.film_work order by random() limit {film_count})"
                 ))
                 .unwrap();
             std::thread::sleep(Duration::from_millis(7 * (round % 11)));
