@@ -13,6 +13,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use crate::checkpoint::{write_iso_date, write_iso_timestamp};
 use crate::form::Form;
+use crate::json_string::write_json_bytes;
 
 /// How the bytes of a cell are to be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -51,17 +52,15 @@ pub enum CellFormat {
 
 impl CellFormat {
     /// Writes the cell as JSON on one line; returns false if JSON cannot hold all of it, and a part is null.
+    ///
+    /// Bytes that are no UTF-8 stay as they are.
     pub fn write_json(self, bytes: &[u8], out: &mut Vec<u8>) -> bool {
         match self {
             Self::Bool => out.extend_from_slice(if bytes == [1] { b"true" } else { b"false" }),
             Self::Int2 | Self::Int4 | Self::Int8 => write_display(out, integer(bytes)),
             Self::Float4 => return write_float4(out, f32::from_bits(u32::from_be_bytes(fixed(bytes)))),
             Self::Float8 => return write_float8(out, f64::from_bits(u64::from_be_bytes(fixed(bytes)))),
-            Self::Text => match simdutf8::basic::from_utf8(bytes) {
-                Ok(text) => write_json_string(out, text),
-                // A database whose encoding is SQL_ASCII.
-                Err(_) => write_json_string(out, &String::from_utf8_lossy(bytes)),
-            },
+            Self::Text => write_json_bytes(out, bytes),
             Self::Uuid => {
                 out.push(b'"');
                 write_uuid(out, bytes);
@@ -185,21 +184,11 @@ fn compare_float(left: f64, right: f64) -> Ordering {
     left.partial_cmp(&right).unwrap_or_else(|| left.is_nan().cmp(&right.is_nan()))
 }
 
-/// Writes `text` as a JSON string.
-pub fn write_json_string(out: &mut Vec<u8>, text: &str) {
-    // A string always serialises and a Vec always takes it: there is no error to report.
-    let _ = serde_json::to_writer(out, text);
-}
-
-/// Writes 16 bytes in PostgreSQL's text form of a uuid.
+/// Writes 16 bytes in PostgreSQL's text form of a uuid; nothing for another number of bytes, which the server never sends.
 fn write_uuid(out: &mut Vec<u8>, bytes: &[u8]) {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    for (position, byte) in bytes.iter().enumerate() {
-        if matches!(position, 4 | 6 | 8 | 10) {
-            out.push(b'-');
-        }
-        out.push(DIGITS[usize::from(byte >> 4)]);
-        out.push(DIGITS[usize::from(byte & 15)]);
+    if let Ok(uuid) = uuid::Uuid::from_slice(bytes) {
+        let mut text = uuid::Uuid::encode_buffer();
+        out.extend_from_slice(uuid.hyphenated().encode_lower(&mut text).as_bytes());
     }
 }
 

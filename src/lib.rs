@@ -17,6 +17,7 @@ pub mod document;
 pub mod faults;
 pub mod finding;
 pub mod form;
+pub(crate) mod json_string;
 pub mod key;
 pub mod metrics;
 pub mod plan;

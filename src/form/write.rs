@@ -3,10 +3,11 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::cell::{write_json_string, write_on_one_line};
+use crate::cell::write_on_one_line;
 use crate::checkpoint::{ServerTime, parse_date, write_iso_date, write_iso_timestamp};
 use crate::form::literal::Literal;
 use crate::form::{Form, geometry};
+use crate::json_string::write_json_string;
 
 const NULL: &[u8] = b"null";
 

@@ -3,10 +3,11 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use crate::cell::{CellFormat, write_json_string};
+use crate::cell::CellFormat;
 use crate::definition::{
     ColumnReference, Expression, Field, Filter, FilterTest, Item, JoinName, RelationId, Source,
 };
+use crate::json_string::write_json_string;
 use crate::plan::{
     PlannedColumn, PlannedField, PlannedItem, PlannedJoinName, PlannedRelation, PlannedSource,
 };

@@ -3,8 +3,8 @@
 use std::collections::HashSet;
 
 use crate::batch::Version;
-use crate::cell::write_json_string;
 use crate::document::{Action, ActionKind, Refusal, RenderedBatch};
+use crate::json_string::{make_utf8, write_json_string};
 use crate::key::{ID_MAX_BYTES, Key};
 use crate::plan::{
     DocumentPlan, ExtractedBatch, PlannedColumn, PlannedField, PlannedItem, PlannedJoinName, PlannedRelation,
@@ -70,6 +70,7 @@ pub fn render(extracted: ExtractedBatch, limits: RenderLimits) -> RenderedBatch 
             rendered.refused.push(not_in_json(key, label));
             continue;
         }
+        make_utf8(&mut rendered.body, document_start);
         let document = document_start..rendered.body.len();
         if document.len() > limits.document_max_bytes {
             rendered.body.truncate(start);
@@ -384,7 +385,7 @@ impl<'a> Builder<'a> {
         let mut chosen = self.spare.pop().unwrap_or_default();
         chosen.clear();
         chosen.extend(rows.rows_of(nearer_row).iter().filter(|row| match related.filter {
-            Some(filter) => rows.rows.cell(**row as usize, filter) == Some(&[1]),
+            Some(filter) => matches!(rows.rows.cell(**row as usize, filter), Some([1])),
             None => true,
         }));
         if chosen.len() > 1 {
