@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use hashbrown::DefaultHashBuilder;
 
 use crate::plan::{PlannedColumn, RelatedRows};
+use crate::postgres::framed::push_framed;
 use crate::postgres::plan::RelationPlan;
 use crate::rows::Rows;
 
@@ -82,10 +83,4 @@ pub(super) fn push_cells(bytes: &mut Vec<u8>, rows: &Rows, row: usize, columns: 
     for column in columns {
         push_framed(bytes, rows.cell(row, column.position).unwrap_or_default());
     }
-}
-
-/// Adds a cell with its length in front.
-pub(super) fn push_framed(bytes: &mut Vec<u8>, cell: &[u8]) {
-    bytes.extend_from_slice(&(cell.len() as u64).to_be_bytes());
-    bytes.extend_from_slice(cell);
 }

@@ -9,6 +9,7 @@ mod catalog;
 mod client;
 mod connect;
 mod extract;
+mod framed;
 mod groups;
 mod identity;
 mod indexes;

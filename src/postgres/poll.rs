@@ -10,7 +10,7 @@ use crate::key::Key;
 use crate::plan::PlannedColumn;
 use crate::postgres::Source;
 use crate::postgres::connect::classify;
-use crate::postgres::groups::push_framed;
+use crate::postgres::framed::push_framed;
 use crate::postgres::select::CursorKind;
 use crate::postgres::source::{raw_cell, stream};
 use crate::postgres::sql::{Parameters, literal, row_of, rows_of_texts};

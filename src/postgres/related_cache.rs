@@ -3,11 +3,17 @@
 //!
 //! The rows lie in segments of a fixed size, one behind the other; when the limit is reached the oldest segment goes
 //! with all its rows. A table of places finds a row by the hash of its relation and key, so that no key is held twice.
+//!
+//! There are far more rows than a processor's cache holds, so a look-up waits for memory. Who looks up many asks for the
+//! [candidates](RelatedCache::candidate) of all first and [touches](RelatedCache::touch) them, so that the processor waits
+//! for many at once.
 
 use std::collections::VecDeque;
 use std::hash::BuildHasher;
 
 use hashbrown::{DefaultHashBuilder, HashTable};
+
+use crate::postgres::framed::{Cells, push_cell};
 
 /// Bytes of a segment. A row that does not fit into one is not kept.
 const SEGMENT_BYTES: usize = 1 << SEGMENT_BITS;
@@ -18,11 +24,21 @@ const SEGMENT_BITS: u32 = 20;
 /// Segments are numbered in a circle, which a place of 32 bits has room for.
 const SEGMENT_NUMBERS: u32 = 1 << (32 - SEGMENT_BITS);
 
-/// Bytes before a row's key: the length of all of it, its relation, the length of its key.
+/// Bytes before a row's cells: the length of all of it, its relation, the length of its key.
 const HEAD_BYTES: usize = 8;
 
 /// Where a row lies.
 pub(super) type Place = u32;
+
+/// Tells keys apart, but for few.
+pub(super) type KeyHash = u32;
+
+/// A row in the table of places.
+#[derive(Clone, Copy)]
+struct Entry {
+    hash: KeyHash,
+    place: Place,
+}
 
 /// Rows of related tables, found by relation and key.
 pub(super) struct RelatedCache {
@@ -30,7 +46,7 @@ pub(super) struct RelatedCache {
     segments: VecDeque<Vec<u8>>,
     /// The number of the first segment.
     first: u32,
-    places: HashTable<Place>,
+    places: HashTable<Entry>,
     hasher: DefaultHashBuilder,
     /// A row while it is put together.
     row: Vec<u8>,
@@ -59,46 +75,67 @@ impl RelatedCache {
         self.segments.len() * SEGMENT_BYTES + self.places.allocation_size()
     }
 
-    /// Finds a row of a relation by its key.
-    pub(super) fn find(&self, relation: u16, key: &[u8]) -> Option<Place> {
-        self.places.find(self.hash(relation, key), |place| self.is_at(*place, relation, key)).copied()
+    /// The hash of a relation's key, a number of framed cells.
+    pub(super) fn hash(&self, relation: u16, key: &[u8]) -> KeyHash {
+        (self.hasher.hash_one(key) >> 32) as u32 ^ u32::from(relation).wrapping_mul(0x9e37_79b9)
     }
 
-    /// The cells of a row, in the order in which they were put in.
-    pub(super) fn cells(&self, place: Place) -> Cells<'_> {
-        let (_, key_end, row) = self.parts(place);
-        Cells { rest: &row[key_end..] }
+    /// A row whose key most likely has this hash; none if no row's has.
+    pub(super) fn candidate(&self, hash: KeyHash) -> Option<Place> {
+        self.places.find(spread(hash), |entry| entry.hash == hash).map(|entry| entry.place)
     }
 
-    /// Puts a row in, in place of one with the same key.
+    /// Has a row's beginning brought near the processor; the value says nothing, but has to be used.
+    pub(super) fn touch(&self, place: Place) -> u8 {
+        let (segment, start) = self.locate(place);
+        segment[start]
+    }
+
+    /// The cells of the row at `place`, key first, if it is the relation's row of that key.
+    pub(super) fn cells_if(&self, place: Place, relation: u16, key: &[u8]) -> Option<Cells<'_>> {
+        let (of, key_end, row) = self.parts(place);
+        (of == relation && &row[HEAD_BYTES..key_end] == key).then(|| Cells::new(&row[HEAD_BYTES..]))
+    }
+
+    /// The cells of a relation's row, key first.
+    pub(super) fn find(&self, hash: KeyHash, relation: u16, key: &[u8]) -> Option<Cells<'_>> {
+        let is_it = |entry: &Entry| entry.hash == hash && self.cells_if(entry.place, relation, key).is_some();
+        let entry = self.places.find(spread(hash), is_it)?;
+        self.cells_if(entry.place, relation, key)
+    }
+
+    /// Puts a row in, in place of one with the same key: its first `key_width` cells.
     pub(super) fn insert<'a>(
         &mut self,
         relation: u16,
-        key: &[u8],
+        key_width: usize,
         cells: impl Iterator<Item = Option<&'a [u8]>>,
     ) {
-        let Ok(key_length) = u16::try_from(key.len()) else { return };
         let mut row = std::mem::take(&mut self.row);
         row.clear();
-        row.extend_from_slice(&[0; 4]);
-        row.extend_from_slice(&relation.to_le_bytes());
-        row.extend_from_slice(&key_length.to_le_bytes());
-        row.extend_from_slice(key);
-        for cell in cells {
-            // NULL is 0, other cells are one more than their length.
-            write_length(&mut row, cell.map_or(0, |cell| cell.len() + 1));
-            row.extend_from_slice(cell.unwrap_or_default());
+        row.extend_from_slice(&[0; HEAD_BYTES]);
+        let mut key_end = HEAD_BYTES;
+        for (position, cell) in cells.enumerate() {
+            push_cell(&mut row, cell);
+            if position + 1 == key_width {
+                key_end = row.len();
+            }
         }
-        if row.len() <= SEGMENT_BYTES {
+        if let Ok(key_length) = u16::try_from(key_end - HEAD_BYTES)
+            && row.len() <= SEGMENT_BYTES
+        {
             let length = row.len() as u32;
             row[..4].copy_from_slice(&length.to_le_bytes());
-            self.forget(relation, key);
-            self.keep(&row, relation, key);
+            row[4..6].copy_from_slice(&relation.to_le_bytes());
+            row[6..8].copy_from_slice(&key_length.to_le_bytes());
+            let hash = self.hash(relation, &row[HEAD_BYTES..key_end]);
+            self.forget(relation, &row[HEAD_BYTES..key_end]);
+            self.keep(&row, hash);
         }
         self.row = row;
     }
 
-    fn keep(&mut self, row: &[u8], relation: u16, key: &[u8]) {
+    fn keep(&mut self, row: &[u8], hash: KeyHash) {
         let has_room = self.segments.back().is_some_and(|last| last.len() + row.len() <= SEGMENT_BYTES);
         if !has_room {
             while !self.segments.is_empty() && self.bytes_left() < SEGMENT_BYTES {
@@ -113,21 +150,17 @@ impl RelatedCache {
         let offset = segment.len() as u32;
         segment.extend_from_slice(row);
         let number = (self.first + self.segments.len() as u32 - 1) % SEGMENT_NUMBERS;
-        let place = number << SEGMENT_BITS | offset;
-        let Self { segments, first, places, hasher, .. } = self;
-        places.insert_unique(hash(hasher, relation, key), place, |place| {
-            let (relation, key_end, row) = parts(segments, *first, *place);
-            hash(hasher, relation, &row[HEAD_BYTES..key_end])
-        });
+        let entry = Entry { hash, place: number << SEGMENT_BITS | offset };
+        self.places.insert_unique(spread(hash), entry, |entry| spread(entry.hash));
     }
 
     /// Drops a row.
     pub(super) fn forget(&mut self, relation: u16, key: &[u8]) {
         let hash = self.hash(relation, key);
         let Self { segments, first, places, .. } = self;
-        let found = places.find_entry(hash, |place| {
-            let (of, key_end, row) = parts(segments, *first, *place);
-            of == relation && &row[HEAD_BYTES..key_end] == key
+        let found = places.find_entry(spread(hash), |entry| {
+            let (of, key_end, row) = parts(segments, *first, entry.place);
+            entry.hash == hash && of == relation && &row[HEAD_BYTES..key_end] == key
         });
         if let Ok(entry) = found {
             entry.remove();
@@ -152,7 +185,7 @@ impl RelatedCache {
             offset += row.len();
         }
         for (place, hash) in rows {
-            if let Ok(entry) = self.places.find_entry(hash, |known| *known == place) {
+            if let Ok(entry) = self.places.find_entry(spread(hash), |known| known.place == place) {
                 entry.remove();
             }
         }
@@ -160,103 +193,93 @@ impl RelatedCache {
         self.first = (self.first + 1) % SEGMENT_NUMBERS;
     }
 
-    fn is_at(&self, place: Place, relation: u16, key: &[u8]) -> bool {
-        let (of, key_end, row) = self.parts(place);
-        of == relation && &row[HEAD_BYTES..key_end] == key
+    fn locate(&self, place: Place) -> (&[u8], usize) {
+        locate(&self.segments, self.first, place)
     }
 
     fn parts(&self, place: Place) -> (u16, usize, &[u8]) {
         parts(&self.segments, self.first, place)
     }
+}
 
-    fn hash(&self, relation: u16, key: &[u8]) -> u64 {
-        hash(&self.hasher, relation, key)
-    }
+/// The hash as the table of places takes it, which uses the highest and the lowest bits of 64 (by the golden ratio).
+fn spread(hash: KeyHash) -> u64 {
+    u64::from(hash).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
+
+/// The segment of a place, and where it is in it.
+fn locate(segments: &VecDeque<Vec<u8>>, first: u32, place: Place) -> (&[u8], usize) {
+    let number = (place >> SEGMENT_BITS).wrapping_sub(first) % SEGMENT_NUMBERS;
+    (&segments[number as usize], place as usize & (SEGMENT_BYTES - 1))
 }
 
 /// A row's relation, where its key ends, and its bytes.
 fn parts(segments: &VecDeque<Vec<u8>>, first: u32, place: Place) -> (u16, usize, &[u8]) {
-    let number = (place >> SEGMENT_BITS).wrapping_sub(first) % SEGMENT_NUMBERS;
-    let start = place as usize & (SEGMENT_BYTES - 1);
-    let row = &segments[number as usize][start..];
+    let (segment, start) = locate(segments, first, place);
+    let row = &segment[start..];
     let length = u32::from_le_bytes([row[0], row[1], row[2], row[3]]) as usize;
     let relation = u16::from_le_bytes([row[4], row[5]]);
     let key_length = u16::from_le_bytes([row[6], row[7]]);
     (relation, HEAD_BYTES + usize::from(key_length), &row[..length])
 }
 
-fn hash(hasher: &DefaultHashBuilder, relation: u16, key: &[u8]) -> u64 {
-    hasher.hash_one((relation, key))
-}
-
-/// The cells of a row, one after the other; NULL is none.
-pub(super) struct Cells<'a> {
-    rest: &'a [u8],
-}
-
-impl<'a> Iterator for Cells<'a> {
-    type Item = Option<&'a [u8]>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.rest.is_empty() {
-            return None;
-        }
-        let length = read_length(&mut self.rest);
-        let Some(length) = length.checked_sub(1) else { return Some(None) };
-        let (cell, rest) = self.rest.split_at(length);
-        self.rest = rest;
-        Some(Some(cell))
-    }
-}
-
-/// Seven bits a byte, the lowest first (LEB128).
-fn write_length(out: &mut Vec<u8>, mut length: usize) {
-    while length >= 0x80 {
-        out.push(length as u8 | 0x80);
-        length >>= 7;
-    }
-    out.push(length as u8);
-}
-
-fn read_length(rest: &mut &[u8]) -> usize {
-    let mut length = 0;
-    let mut shift = 0;
-    while let Some((byte, behind)) = rest.split_first() {
-        *rest = behind;
-        length |= usize::from(byte & 0x7f) << shift;
-        if byte & 0x80 == 0 {
-            break;
-        }
-        shift += 7;
-    }
-    length
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::postgres::framed::push_framed;
 
-    fn texts(cache: &RelatedCache, relation: u16, key: &str) -> Option<Vec<Option<String>>> {
-        let place = cache.find(relation, key.as_bytes())?;
+    fn framed(key: &[u8]) -> Vec<u8> {
+        let mut framed = Vec::new();
+        push_framed(&mut framed, key);
+        framed
+    }
+
+    fn keep(cache: &mut RelatedCache, relation: u16, key: &[u8], cells: &[Option<&[u8]>]) {
+        cache.insert(relation, 1, std::iter::once(Some(key)).chain(cells.iter().copied()));
+    }
+
+    /// The cells behind the key, found by each of the two ways.
+    fn texts(cache: &RelatedCache, relation: u16, key: &[u8]) -> Option<Vec<Option<String>>> {
+        let key = framed(key);
+        let hash = cache.hash(relation, &key);
         let text = |cell: Option<&[u8]>| cell.map(|cell| String::from_utf8(cell.to_vec()).unwrap());
-        Some(cache.cells(place).map(text).collect())
+        let texts = |cells: Cells<'_>| cells.skip(1).map(text).collect::<Vec<_>>();
+        let found = cache.find(hash, relation, &key).map(texts);
+        let candidate = cache.candidate(hash).and_then(|place| {
+            cache.touch(place);
+            cache.cells_if(place, relation, &key)
+        });
+        assert_eq!(candidate.map(texts), found, "no two of so few keys have one hash");
+        found
     }
 
     #[test]
     fn a_row_comes_back_as_it_went_in_and_the_later_one_counts() {
         let mut cache = RelatedCache::new(8 << 20);
         let long = "x".repeat(70_000);
-        cache.insert(1, b"a", [Some(&b"one"[..]), None, Some(b""), Some(long.as_bytes())].into_iter());
-        cache.insert(2, b"a", [Some(&b"two"[..])].into_iter());
+        keep(&mut cache, 1, b"a", &[Some(b"one"), None, Some(b""), Some(long.as_bytes())]);
+        keep(&mut cache, 2, b"a", &[Some(b"two")]);
         let expected = [Some("one".to_owned()), None, Some(String::new()), Some(long)];
-        assert_eq!(texts(&cache, 1, "a").unwrap(), expected);
-        assert_eq!(texts(&cache, 2, "a").unwrap(), [Some("two".to_owned())]);
-        cache.insert(2, b"a", [Some(&b"three"[..])].into_iter());
-        assert_eq!(texts(&cache, 2, "a").unwrap(), [Some("three".to_owned())]);
-        cache.forget(2, b"a");
-        assert_eq!((texts(&cache, 2, "a"), texts(&cache, 1, "b")), (None, None));
+        assert_eq!(texts(&cache, 1, b"a").unwrap(), expected);
+        assert_eq!(texts(&cache, 2, b"a").unwrap(), [Some("two".to_owned())]);
+        keep(&mut cache, 2, b"a", &[Some(b"three")]);
+        assert_eq!(texts(&cache, 2, b"a").unwrap(), [Some("three".to_owned())]);
+        cache.forget(2, &framed(b"a"));
+        assert_eq!((texts(&cache, 2, b"a"), texts(&cache, 1, b"b")), (None, None));
         cache.clear();
-        assert_eq!(texts(&cache, 1, "a"), None);
+        assert_eq!(texts(&cache, 1, b"a"), None);
+    }
+
+    #[test]
+    fn keys_of_one_hash_are_told_apart() {
+        let mut cache = RelatedCache::new(8 << 20);
+        keep(&mut cache, 1, b"a", &[Some(b"one")]);
+        let hash = cache.hash(1, &framed(b"a"));
+        let place = cache.candidate(hash).unwrap();
+        assert!(cache.cells_if(place, 1, &framed(b"b")).is_none());
+        assert!(cache.cells_if(place, 2, &framed(b"a")).is_none());
+        assert!(cache.find(hash, 1, &framed(b"b")).is_none());
+        assert!(cache.find(hash, 1, &framed(b"a")).is_some());
     }
 
     #[test]
@@ -267,13 +290,14 @@ mod tests {
         let count = 4_200 * 9;
         let cell = vec![b'x'; 110_000];
         for number in 0..count {
-            cache.insert(0, format!("{number}").as_bytes(), [Some(&cell[..])].into_iter());
+            let key = format!("{number}").into_bytes();
+            keep(&mut cache, 0, &key, &[Some(&cell)]);
             assert!(cache.byte_count() <= limit);
             if number % 3 == 0 {
-                cache.forget(0, format!("{number}").as_bytes());
+                cache.forget(0, &framed(&key));
             }
         }
-        let found = |number: usize| texts(&cache, 0, &format!("{number}")).is_some();
+        let found = |number: usize| texts(&cache, 0, format!("{number}").as_bytes()).is_some();
         assert!(found(count - 1) && found(count - 5) && !found(count - 60) && !found(0));
         assert!(cache.places.len() < 40);
     }
@@ -281,12 +305,12 @@ mod tests {
     #[test]
     fn what_does_not_fit_is_not_kept() {
         let mut cache = RelatedCache::new(4 << 20);
-        cache.insert(0, b"a", [Some(&vec![0; SEGMENT_BYTES][..])].into_iter());
-        assert!(cache.find(0, b"a").is_none());
-        cache.insert(0, &vec![0; 70_000], [Some(&b""[..])].into_iter());
-        assert!(cache.find(0, &vec![0; 70_000]).is_none());
+        keep(&mut cache, 0, b"a", &[Some(&vec![0; SEGMENT_BYTES])]);
+        assert!(texts(&cache, 0, b"a").is_none());
+        keep(&mut cache, 0, &vec![b'x'; 70_000], &[Some(b"")]);
+        assert!(texts(&cache, 0, &vec![b'x'; 70_000]).is_none());
         let mut none = RelatedCache::new(0);
-        none.insert(0, b"a", [Some(&b"x"[..])].into_iter());
-        assert!(none.find(0, b"a").is_none());
+        keep(&mut none, 0, b"a", &[Some(b"x")]);
+        assert!(texts(&none, 0, b"a").is_none());
     }
 }

@@ -10,11 +10,11 @@ use std::time::{Duration, Instant};
 use crate::batch::{Version, Work};
 use crate::cell::CellFormat;
 use crate::error::{Error, Result};
-use crate::plan::PlannedColumn;
 use crate::postgres::Source;
-use crate::postgres::groups::{Groups, NumberByKey, push_framed};
+use crate::postgres::framed::{Cells, push_framed};
+use crate::postgres::groups::{Groups, NumberByKey};
 use crate::postgres::plan::RelationPlan;
-use crate::postgres::related_cache::RelatedCache;
+use crate::postgres::related_cache::{KeyHash, Place, RelatedCache};
 use crate::postgres::related_plan::{CellOrigin, KeptRelation};
 use crate::postgres::select::GROUP_NUMBER;
 use crate::postgres::source::{raw_cell, stream};
@@ -41,6 +41,10 @@ pub(super) struct KeptRows {
 /// A relation's rows, and which group each belongs to.
 pub(super) type RowsOfGroups = (Rows, Vec<u32>);
 
+/// Links that wait to be looked up together: enough that the processor waits for many rows of the cache at once, few
+/// enough that all of them are still near it when they are joined.
+const LOOKED_UP_TOGETHER: usize = 64;
+
 /// Rows of a link table, or of the nearer table, on their way to become rows of the relation: at once where the related
 /// row is kept, later where it is to be fetched.
 pub(super) struct Joined<'a> {
@@ -49,6 +53,11 @@ pub(super) struct Joined<'a> {
     plan: &'a KeptRelation,
     rows: Rows,
     group_of_row: Vec<u32>,
+    /// Links that are not looked up yet, with the cells that the relation's rows have of them.
+    links: Vec<Link>,
+    link_cells: Rows,
+    /// Their keys, framed, one behind the other.
+    keys: Vec<u8>,
     /// Of the links that wait for a row that is to be fetched: the cells that the relation's rows have of them.
     waiting: Rows,
     /// For each of these the number of the row to fetch, and the group.
@@ -57,23 +66,34 @@ pub(super) struct Joined<'a> {
     missing: NumberByKey,
     texts: Vec<Vec<String>>,
     /// Of the link at hand.
-    key: Vec<u8>,
     related: Vec<Option<&'a [u8]>>,
+}
+
+/// A link that is not looked up yet.
+struct Link {
+    group: u32,
+    hash: KeyHash,
+    /// Where its key ends in the keys.
+    key_end: usize,
+    place: Option<Place>,
 }
 
 impl<'a> Joined<'a> {
     fn new(cache: &'a RelatedCache, position: u16, plan: &'a KeptRelation) -> Self {
+        let link_width = plan.link_columns().count();
         Self {
             cache,
             position,
             plan,
             rows: Rows::new(plan.origins.len()),
             group_of_row: Vec::new(),
-            waiting: Rows::new(plan.link_columns().count()),
+            links: Vec::with_capacity(LOOKED_UP_TOGETHER),
+            link_cells: Rows::new(link_width),
+            keys: Vec::new(),
+            waiting: Rows::new(link_width),
             targets: Vec::new(),
             missing: NumberByKey::default(),
             texts: vec![Vec::new(); plan.link_key.len()],
-            key: Vec::new(),
             related: Vec::new(),
         }
     }
@@ -85,35 +105,79 @@ impl<'a> Joined<'a> {
         link: impl Fn(usize) -> Option<&'c [u8]>,
         left: &mut usize,
     ) -> Result<bool> {
-        self.key.clear();
+        let start = self.keys.len();
         for column in &self.plan.link_key {
-            // A link without a key leads nowhere.
-            let Some(cell) = link(column.position) else { return Ok(true) };
-            push_framed(&mut self.key, cell);
+            let Some(cell) = link(column.position) else {
+                // A link without a key leads nowhere.
+                self.keys.truncate(start);
+                return Ok(true);
+            };
+            push_framed(&mut self.keys, cell);
         }
-        if let Some(place) = self.cache.find(self.position, &self.key) {
-            self.related.clear();
-            self.related.extend(self.cache.cells(place));
-            let before = self.rows.byte_count();
-            let related = |column: usize| self.related.get(column).copied().flatten();
-            push_joined(&mut self.rows, self.plan, self.plan.link_columns().map(link), related)?;
-            self.group_of_row.push(group);
-            return Ok(spend(left, self.rows.byte_count() - before));
-        }
-        let before = self.waiting.byte_count();
         for column in self.plan.link_columns() {
-            push(&mut self.waiting, link(column))?;
+            push(&mut self.link_cells, link(column))?;
+        }
+        let hash = self.cache.hash(self.position, &self.keys[start..]);
+        self.links.push(Link { group, hash, key_end: self.keys.len(), place: None });
+        if self.links.len() < LOOKED_UP_TOGETHER {
+            return Ok(true);
+        }
+        self.look_up(left)
+    }
+
+    /// Joins the links that wait with the rows kept; returns whether the relation's rows are within `left` bytes.
+    fn look_up(&mut self, left: &mut usize) -> Result<bool> {
+        let mut links = std::mem::take(&mut self.links);
+        for link in &mut links {
+            link.place = self.cache.candidate(link.hash);
+        }
+        let touched = links.iter().filter_map(|link| link.place).map(|place| self.cache.touch(place));
+        std::hint::black_box(touched.fold(0, u8::wrapping_add));
+        let (before, waiting_before) = (self.rows.byte_count(), self.waiting.byte_count());
+        let keys = std::mem::take(&mut self.keys);
+        let mut start = 0;
+        for (number, link) in links.iter().enumerate() {
+            self.join(number, link, &keys[start..link.key_end])?;
+            start = link.key_end;
+        }
+        (self.links, self.keys) = (links, keys);
+        self.links.clear();
+        self.keys.clear();
+        self.link_cells.truncate(0);
+        let cost = self.rows.byte_count() - before + self.waiting.byte_count() - waiting_before;
+        Ok(spend(left, cost))
+    }
+
+    fn join(&mut self, number: usize, link: &Link, key: &[u8]) -> Result<()> {
+        let kept = link.place.and_then(|place| {
+            self.cache
+                .cells_if(place, self.position, key)
+                .or_else(|| self.cache.find(link.hash, self.position, key))
+        });
+        let link_width = self.plan.link_columns().count();
+        let cells = (0..link_width).map(|column| self.link_cells.cell(number, column));
+        if let Some(kept) = kept {
+            self.related.clear();
+            self.related.extend(kept);
+            let related = |column: usize| self.related.get(column).copied().flatten();
+            push_joined(&mut self.rows, self.plan, cells, related)?;
+            self.group_of_row.push(link.group);
+            return Ok(());
+        }
+        for cell in cells {
+            push(&mut self.waiting, cell)?;
         }
         let next = self.missing.len() as u32;
-        let number = self.missing.get(&self.key).copied().unwrap_or(next);
+        let number = self.missing.get(key).copied().unwrap_or(next);
         if number == next {
-            self.missing.insert(self.key.clone(), next);
-            for (texts, column) in self.texts.iter_mut().zip(&self.plan.link_key) {
-                texts.push(column.format.text(link(column.position).unwrap_or_default()));
+            self.missing.insert(key.to_vec(), next);
+            for ((texts, column), cell) in self.texts.iter_mut().zip(&self.plan.link_key).zip(Cells::new(key))
+            {
+                texts.push(column.format.text(cell.unwrap_or_default()));
             }
         }
-        self.targets.push((number, group));
-        Ok(spend(left, self.waiting.byte_count() - before))
+        self.targets.push((number, link.group));
+        Ok(())
     }
 }
 
@@ -238,7 +302,7 @@ impl Source {
         read_links: impl FnOnce(&mut Self, &mut Joined<'_>, &mut usize) -> Result<bool>,
     ) -> Result<Option<RowsOfGroups>> {
         let mut joined = Joined::new(cache, position, plan);
-        if !read_links(self, &mut joined, left)? {
+        if !read_links(self, &mut joined, left)? || !joined.look_up(left)? {
             return Ok(None);
         }
         let Joined { mut rows, mut group_of_row, waiting, targets, missing, texts, .. } = joined;
@@ -259,11 +323,9 @@ impl Source {
         }
         *left -= rows.byte_count() - before;
         let width = plan.select.formats().len();
-        for (key, number) in &missing {
-            if let Some(row) = row_of_missing[*number as usize] {
-                let cells = (0..width).map(|column| fetched.cell(row as usize, column));
-                cache.insert(position, key, cells);
-            }
+        for row in row_of_missing.iter().flatten() {
+            let cells = (0..width).map(|column| fetched.cell(*row as usize, column));
+            cache.insert(position, plan.key.len(), cells);
         }
         Ok(Some((rows, group_of_row)))
     }
@@ -342,11 +404,7 @@ impl Source {
         }
         let statement = format!("select {} from {} limit {room}", plan.select.sql(), plan.from);
         let width = plan.select.formats().len();
-        let key: Vec<PlannedColumn> = (0..plan.key.len())
-            .map(|position| PlannedColumn { position, format: plan.select.formats()[position] })
-            .collect();
         let what = format!("{} (relation {})", relation.table, relation.name);
-        let mut bytes = Vec::new();
         let cache = &mut kept.cache;
         stream(
             &mut self.client,
@@ -355,11 +413,7 @@ impl Source {
             plan.select.formats(),
             &what,
             &mut |row| {
-                bytes.clear();
-                for column in &key {
-                    push_framed(&mut bytes, raw_cell(row, column.position).unwrap_or_default());
-                }
-                cache.insert(position as u16, &bytes, (0..width).map(|column| raw_cell(row, column)));
+                cache.insert(position as u16, plan.key.len(), (0..width).map(|column| raw_cell(row, column)));
                 Ok(true)
             },
         )
