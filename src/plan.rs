@@ -182,14 +182,43 @@ pub enum PlannedJoinName {
 pub struct PlannedRelation {
     /// The relation's position in the definition.
     pub relation: usize,
-    /// A boolean column that says whether the row counts.
-    pub filter: Option<usize>,
+    /// Which rows count; all of them without one.
+    pub filter: Option<PlannedFilter>,
     /// What the rows are ordered by before the item's values and the key decide: column and whether descending.
     pub order: Vec<(PlannedColumn, bool)>,
     /// The most items.
     pub limit: Option<usize>,
     /// What is made of each row.
     pub item: PlannedItem,
+}
+
+/// Which related rows count.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PlannedFilter {
+    /// Those of which a boolean cell is true.
+    Holds {
+        /// The position of the cell.
+        position: usize,
+    },
+    /// Those with one of these values in a cell.
+    OneOf {
+        /// The position of the cell.
+        position: usize,
+        /// The values, as the cell has them.
+        values: Vec<Vec<u8>>,
+    },
+}
+
+impl PlannedFilter {
+    /// Whether a row counts.
+    pub fn counts(&self, rows: &Rows, row: usize) -> bool {
+        match self {
+            Self::Holds { position } => matches!(rows.cell(row, *position), Some([1])),
+            Self::OneOf { position, values } => {
+                rows.cell(row, *position).is_some_and(|cell| values.iter().any(|value| value == cell))
+            }
+        }
+    }
 }
 
 /// What is made of a related row.

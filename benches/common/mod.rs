@@ -13,8 +13,8 @@ use pgsluice::cell::CellFormat;
 use pgsluice::document::RenderedBatch;
 use pgsluice::key::Key;
 use pgsluice::plan::{
-    DocumentPlan, ExtractedBatch, PlannedColumn, PlannedField, PlannedItem, PlannedRelation, PlannedSource,
-    RelatedRows,
+    DocumentPlan, ExtractedBatch, PlannedColumn, PlannedField, PlannedFilter, PlannedItem, PlannedRelation,
+    PlannedSource, RelatedRows,
 };
 use pgsluice::rows::Rows;
 use pgsluice::transform::{RenderLimits, render};
@@ -202,6 +202,7 @@ fn plan(fields: Vec<PlannedField>, relation_count: usize) -> DocumentPlan {
 }
 
 fn relation(relation: usize, filter: Option<usize>, item: PlannedItem) -> PlannedRelation {
+    let filter = filter.map(|position| PlannedFilter::Holds { position });
     PlannedRelation { relation, filter, order: Vec::new(), limit: None, item }
 }
 

@@ -39,7 +39,21 @@ pub struct Read {
 }
 
 /// What takes a related row and the number of its group; returns whether there is room for more in the bytes left.
-type Take<'a> = dyn FnMut(&Row, u32, &mut usize) -> Result<bool> + 'a;
+type Take<'a> = dyn FnMut(RelatedRow<'_>, u32, &mut usize) -> Result<bool> + 'a;
+
+/// A related row by the columns of the relation's plan, the first of which is the number of its group.
+#[derive(Clone, Copy)]
+struct RelatedRow<'r> {
+    row: &'r Row,
+    has_group_number: bool,
+}
+
+impl<'r> RelatedRow<'r> {
+    fn cell(self, column: usize) -> Option<&'r [u8]> {
+        let column = if self.has_group_number { column } else { column.checked_sub(1)? };
+        raw_cell(self.row, column)
+    }
+}
 
 impl Source {
     /// Finds the last key of the next range of at most `row_limit` rows after `low`; none if fewer rows are left.
@@ -312,7 +326,9 @@ impl Source {
                     let mut group_of_row = Vec::new();
                     let is_within = read(self, relation, &mut left, &mut |row, group, _| {
                         group_of_row.push(group);
-                        push_row(&mut rows, row, column_count)?;
+                        for column in 0..column_count {
+                            push(&mut rows, row.cell(column))?;
+                        }
                         Ok(true)
                     })?;
                     is_within.then_some((rows, group_of_row))
@@ -320,7 +336,7 @@ impl Source {
                 Some((kept, Some(link))) => {
                     self.read_kept(position, relation, kept, &mut left, |source, joined, left| {
                         read(source, link, left, &mut |row, group, left| {
-                            joined.take(group, |column| raw_cell(row, column), left)
+                            joined.take(group, |column| row.cell(column), left)
                         })
                     })?
                 }
@@ -374,13 +390,20 @@ impl Source {
             range_condition(&plan.root, &key, range, &mut parameters)
         );
         let mut group = Vec::new();
+        let mut last: (Vec<u8>, Option<u32>) = (Vec::new(), None);
         self.read_related(relation, &relation.range_select, &statement, parameters, left, &mut |row, left| {
             group.clear();
             for column in &relation.range_key {
                 push_framed(&mut group, raw_cell(row, column.position).unwrap_or_default());
             }
+            // An index gives the rows of one root together.
+            if group != last.0 {
+                last.1 = numbers.get(&group).copied();
+                last.0.clone_from(&group);
+            }
             // Rows whose root is filtered out or gone belong to no document.
-            numbers.get(&group).map_or(Ok(true), |number| take(row, *number, left))
+            let row = RelatedRow { row, has_group_number: false };
+            last.1.map_or(Ok(true), |number| take(row, number, left))
         })
     }
 
@@ -415,6 +438,7 @@ impl Source {
         self.read_related(relation, &relation.select, &statement, parameters, left, &mut |row, left| {
             let number =
                 raw_cell(row, 0).and_then(|bytes| bytes.try_into().ok()).map_or(0, i64::from_be_bytes);
+            let row = RelatedRow { row, has_group_number: true };
             take(row, u32::try_from(number - 1).unwrap_or(0), left)
         })
     }

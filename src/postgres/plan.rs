@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::cell::CellFormat;
 use crate::definition::{Definition, Filter, JoinColumn, OnNan, Relation, RelationId, TableName};
 use crate::error::{Error, Kind, Result};
-use crate::plan::{DocumentPlan, PlannedColumn};
+use crate::plan::{DocumentPlan, PlannedColumn, PlannedFilter};
 use crate::postgres::catalog::{Catalog, Column, Table};
 use crate::postgres::plan_document::SelectLists;
 use crate::postgres::related_plan::{KeptRelation, kept_relation};
@@ -162,8 +162,8 @@ pub(super) struct Planner<'a> {
     pub(super) warnings: Vec<String>,
     /// The forms of the values that the definition has PostgreSQL compute.
     pub(super) written: &'a WrittenForms,
-    /// The position of each relation's boolean column for a set of filters.
-    pub(super) filters: HashMap<(usize, Vec<Filter>), usize>,
+    /// How each relation's set of filters is judged.
+    pub(super) filters: HashMap<(usize, Vec<Filter>), PlannedFilter>,
     /// What filters say in SQL: place, relation, condition.
     pub(super) conditions: Vec<WrittenCondition>,
     used: UsedColumns,

@@ -9,11 +9,13 @@ use crate::definition::{
 };
 use crate::json_string::write_json_string;
 use crate::plan::{
-    PlannedColumn, PlannedField, PlannedItem, PlannedJoinName, PlannedRelation, PlannedSource,
+    PlannedColumn, PlannedField, PlannedFilter, PlannedItem, PlannedJoinName, PlannedRelation, PlannedSource,
 };
 use crate::postgres::catalog::Column;
 use crate::postgres::plan::Planner;
-use crate::postgres::select::{SelectList, Side, for_document, for_document_expression};
+use crate::postgres::select::{
+    SelectList, Side, for_document, for_document_expression, has_equal_bytes_as_text,
+};
 use crate::postgres::sql::{literal, name};
 use crate::postgres::written::WrittenCondition;
 
@@ -225,25 +227,34 @@ impl Planner<'_> {
 
     /// Selects whether a row meets the relation's own condition and all filters, decided by PostgreSQL with the
     /// column's own type; nothing if every row counts.
+    ///
+    /// Texts that one filter looks for are sent as they are and compared here: several lists of the same rows then need
+    /// one cell, and not one each.
     fn filter(
         &mut self,
         relation: usize,
         filters: &[Filter],
         lists: &mut SelectLists<'_>,
         place: &str,
-    ) -> Option<usize> {
+    ) -> Option<PlannedFilter> {
         if let Some(known) = self.filters.get(&(relation, filters.to_vec())) {
-            return Some(*known);
+            return Some(known.clone());
         }
         let mut conditions: Vec<(Side, String)> = Vec::new();
+        let mut text = None;
         let own = self.definition.relations[relation].condition.as_ref();
         conditions.extend(own.map(|sql| (Side::Unknown, enclosed(sql))));
         for filter in filters {
             conditions.push(match filter {
                 Filter::Sql(sql) => (Side::Unknown, enclosed(sql)),
                 Filter::Column { column, test } => {
-                    let (side, _) =
+                    let (side, found) =
                         self.referred(column, Some(relation), &format!("document.{place}.where"))?;
+                    if let FilterTest::OneOf(values) = test
+                        && has_equal_bytes_as_text(&found)
+                    {
+                        text = Some((side, written(side, column), values));
+                    }
                     (side, condition(&written(side, column), test))
                 }
             });
@@ -256,9 +267,17 @@ impl Planner<'_> {
             relation,
             sql: sql.clone(),
         });
-        let position = lists.add(Some(relation), side, (sql, CellFormat::Bool)).position;
-        self.filters.insert((relation, filters.to_vec()), position);
-        Some(position)
+        let filter = match text.filter(|_| conditions.len() == 1) {
+            Some((side, column, values)) => PlannedFilter::OneOf {
+                position: lists.add(Some(relation), side, (column, CellFormat::Text)).position,
+                values: values.iter().map(|value| value.as_bytes().to_vec()).collect(),
+            },
+            None => PlannedFilter::Holds {
+                position: lists.add(Some(relation), side, (sql, CellFormat::Bool)).position,
+            },
+        };
+        self.filters.insert((relation, filters.to_vec()), filter.clone());
+        Some(filter)
     }
 }
 

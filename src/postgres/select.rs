@@ -170,6 +170,11 @@ pub(super) fn are_equal_by_bytes(left: &Column, right: &Column) -> bool {
     exact && left.type_oid == right.type_oid && left.deterministic && right.deterministic
 }
 
+/// Whether the column is a text that equals another just where their bytes are the same.
+pub(super) fn has_equal_bytes_as_text(column: &Column) -> bool {
+    matches!(column.type_oid, oid::TEXT | oid::VARCHAR) && column.deterministic
+}
+
 /// Whether a result column of type `found` can be read in `format`: false when a table changed under us.
 pub(super) fn is_readable(format: CellFormat, found: u32) -> bool {
     match format {
@@ -218,7 +223,7 @@ impl Side {
     }
 }
 
-/// The number of the group of keys that a related row belongs to, as the statement gives it.
+/// The number of the group of keys that a related row belongs to, as the statement gives it: its first column.
 pub(super) const GROUP_NUMBER: &str = "p.pgsluice_n";
 
 /// A column of a query.
@@ -258,14 +263,12 @@ impl SelectList {
         PlannedColumn { position, format }
     }
 
-    /// The same columns in the same places for a statement that numbers no groups.
+    /// The same columns for a statement that numbers no groups: each stands one place before where it was.
     pub(super) fn without_group_number(&self) -> Self {
         let mut list = self.clone();
-        for column in &mut list.columns {
-            if column.expression == GROUP_NUMBER {
-                "null::int8".clone_into(&mut column.expression);
-            }
-        }
+        debug_assert!(list.columns.first().is_some_and(|column| column.expression == GROUP_NUMBER));
+        list.columns.remove(0);
+        list.formats.remove(0);
         list
     }
 

@@ -384,8 +384,8 @@ impl<'a> Builder<'a> {
         let rows = &self.relations[related.relation];
         let mut chosen = self.spare.pop().unwrap_or_default();
         chosen.clear();
-        chosen.extend(rows.rows_of(nearer_row).iter().filter(|row| match related.filter {
-            Some(filter) => matches!(rows.rows.cell(**row as usize, filter), Some([1])),
+        chosen.extend(rows.rows_of(nearer_row).iter().filter(|row| match &related.filter {
+            Some(filter) => filter.counts(&rows.rows, **row as usize),
             None => true,
         }));
         if chosen.len() > 1 {
