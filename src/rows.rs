@@ -23,6 +23,11 @@ impl Rows {
         Self { column_count, bytes: Vec::new(), cells: Vec::new() }
     }
 
+    /// How many columns each row has.
+    pub fn column_count(&self) -> usize {
+        self.column_count
+    }
+
     /// How many rows there are.
     pub fn len(&self) -> usize {
         self.cells.len().checked_div(self.column_count).unwrap_or(0)

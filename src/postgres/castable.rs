@@ -1,8 +1,6 @@
 //! Tells keys that can be a key of the root table from those that cannot, such as ids that someone else wrote into
 //! an index: one of them in a statement would make all of it fail.
 
-use postgres::types::Type;
-
 use crate::error::Result;
 use crate::key::Key;
 use crate::postgres::Source;
@@ -78,10 +76,7 @@ impl Source {
             });
             parameters.texts(column);
         }
-        let values = parameters.into_values();
-        let values: Vec<(&(dyn postgres::types::ToSql + Sync), Type)> =
-            values.iter().map(|(value, kind)| (value.as_ref(), kind.clone())).collect();
-        match self.client.query_typed(&format!("select {}", casts.join(", ")), &values) {
+        match self.client.query_typed(&format!("select {}", casts.join(", ")), &parameters.as_values()) {
             Ok(_) => Ok(true),
             // Class 22 is "data exception": a text that its type does not take. 23 is a domain's check.
             Err(error) if error.code().is_some_and(|code| matches!(&code.code()[..2], "22" | "23")) => {

@@ -20,7 +20,7 @@ use crate::postgres::Source;
 use crate::postgres::client::Client;
 use crate::postgres::connect::classify;
 use crate::postgres::source::raw_cell;
-use crate::postgres::sql::{name, table};
+use crate::postgres::sql::{Parameters, name, table};
 
 /// Reading less than this as a whole costs a poll a millisecond or two.
 const SMALL_TABLE_BYTES: i64 = 1 << 20;
@@ -54,15 +54,13 @@ pub(super) fn explain(
     client: &mut Client,
     what: &str,
     statement: &str,
-    values: &[(Box<dyn ToSql + Sync>, Type)],
+    parameters: &Parameters,
 ) -> Result<bool> {
     let Some(then) = EXPLAINED.with_borrow(|explained| explained.as_ref().map(|(then, _)| *then)) else {
         return Ok(true);
     };
-    let values: Vec<(&(dyn ToSql + Sync), Type)> =
-        values.iter().map(|(value, kind)| (value.as_ref(), kind.clone())).collect();
     let rows = client
-        .query_typed(&format!("explain (verbose, format json) {statement}"), &values)
+        .query_typed(&format!("explain (verbose, format json) {statement}"), &parameters.as_values())
         .map_err(|error| classify(&error, format!("cannot explain how {what} is read")))?;
     let plan =
         rows.first().and_then(|row| serde_json::from_slice(raw_cell(row, 0)?).ok()).unwrap_or_default();
@@ -72,6 +70,11 @@ pub(super) fn explain(
         }
     });
     Ok(then == Then::Run)
+}
+
+/// Whether the statements of this thread are being explained.
+pub(super) fn is_explaining() -> bool {
+    EXPLAINED.with_borrow(Option::is_some)
 }
 
 /// Has the statements of `work` explained.

@@ -4,10 +4,12 @@
 //! transaction pooler between is no hindrance.
 
 mod activity;
+mod ahead;
 mod castable;
 mod catalog;
 mod client;
 mod connect;
+mod cut;
 mod extract;
 mod framed;
 mod groups;
@@ -23,6 +25,7 @@ mod ranges;
 mod related_cache;
 mod related_plan;
 mod related_read;
+mod relations;
 mod repeats;
 mod select;
 mod server;

@@ -69,6 +69,23 @@ pub(super) struct Joined<'a> {
     related: Vec<Option<&'a [u8]>>,
 }
 
+/// The rows of a relation as far as they were kept, and the links whose row is to be fetched.
+pub(super) struct Links {
+    rows: Rows,
+    group_of_row: Vec<u32>,
+    waiting: Rows,
+    targets: Vec<(u32, u32)>,
+    missing_count: usize,
+    texts: Vec<Vec<String>>,
+}
+
+impl Links {
+    /// Whether rows are to be fetched.
+    pub(super) fn are_missing_rows(&self) -> bool {
+        self.missing_count > 0
+    }
+}
+
 /// A link that is not looked up yet.
 struct Link {
     group: u32,
@@ -146,6 +163,15 @@ impl<'a> Joined<'a> {
         self.link_cells.truncate(0);
         let cost = self.rows.byte_count() - before + self.waiting.byte_count() - waiting_before;
         Ok(spend(left, cost))
+    }
+
+    /// Joins what still waits; nothing if the rows are over `left` bytes.
+    pub(super) fn finish(mut self, left: &mut usize) -> Result<Option<Links>> {
+        if !self.look_up(left)? {
+            return Ok(None);
+        }
+        let Self { rows, group_of_row, waiting, targets, missing, texts, .. } = self;
+        Ok(Some(Links { rows, group_of_row, waiting, targets, missing_count: missing.len(), texts }))
     }
 
     fn join(&mut self, number: usize, link: &Link, key: &[u8]) -> Result<()> {
@@ -272,41 +298,39 @@ impl Source {
         }
     }
 
-    /// Reads the rows of a relation with the kept ones: `read_links` hands over the rows of the link table, or of the
+    /// Reads the links of a relation with the kept rows: `read_links` hands over the rows of the link table, or of the
     /// nearer table, and says whether they are within `left` bytes.
     ///
     /// Nothing if they, or the relation's rows, are more.
-    pub(super) fn read_kept(
+    pub(super) fn read_links(
+        &mut self,
+        position: usize,
+        plan: &KeptRelation,
+        left: &mut usize,
+        read_links: impl FnOnce(&mut Self, &mut Joined<'_>, &mut usize) -> Result<bool>,
+    ) -> Result<Option<Links>> {
+        let Some(kept) = self.kept.take() else { return Ok(None) };
+        let mut joined = Joined::new(&kept.cache, position as u16, plan);
+        let links = match read_links(self, &mut joined, left) {
+            Ok(true) => joined.finish(left),
+            Ok(false) => Ok(None),
+            Err(error) => Err(error),
+        };
+        self.kept = Some(kept);
+        links
+    }
+
+    /// Fetches the rows that links are missing, and keeps them; nothing if the relation's rows are over `left` bytes.
+    pub(super) fn complete(
         &mut self,
         position: usize,
         relation: &RelationPlan,
         plan: &KeptRelation,
+        links: Links,
         left: &mut usize,
-        read_links: impl FnOnce(&mut Self, &mut Joined<'_>, &mut usize) -> Result<bool>,
     ) -> Result<Option<RowsOfGroups>> {
-        let Some(mut kept) = self.kept.take() else { return Ok(None) };
-        let read = self.fill(position, relation, plan, &mut kept).and_then(|()| {
-            self.read_joined(&mut kept.cache, position as u16, relation, plan, left, read_links)
-        });
-        self.kept = Some(kept);
-        read
-    }
-
-    fn read_joined(
-        &mut self,
-        cache: &mut RelatedCache,
-        position: u16,
-        relation: &RelationPlan,
-        plan: &KeptRelation,
-        left: &mut usize,
-        read_links: impl FnOnce(&mut Self, &mut Joined<'_>, &mut usize) -> Result<bool>,
-    ) -> Result<Option<RowsOfGroups>> {
-        let mut joined = Joined::new(cache, position, plan);
-        if !read_links(self, &mut joined, left)? || !joined.look_up(left)? {
-            return Ok(None);
-        }
-        let Joined { mut rows, mut group_of_row, waiting, targets, missing, texts, .. } = joined;
-        let Some((fetched, row_of_missing)) = self.fetch(relation, plan, texts, missing.len(), left)? else {
+        let Links { mut rows, mut group_of_row, waiting, targets, missing_count, texts } = links;
+        let Some((fetched, row_of_missing)) = self.fetch(relation, plan, texts, missing_count, left)? else {
             return Ok(None);
         };
         let before = rows.byte_count();
@@ -323,11 +347,18 @@ impl Source {
         }
         *left -= rows.byte_count() - before;
         let width = plan.select.formats().len();
-        for row in row_of_missing.iter().flatten() {
-            let cells = (0..width).map(|column| fetched.cell(*row as usize, column));
-            cache.insert(position, plan.key.len(), cells);
+        if let Some(kept) = &mut self.kept {
+            for row in row_of_missing.iter().flatten() {
+                let cells = (0..width).map(|column| fetched.cell(*row as usize, column));
+                kept.cache.insert(position as u16, plan.key.len(), cells);
+            }
         }
         Ok(Some((rows, group_of_row)))
+    }
+
+    /// Whether the related table was read as a whole, if it has room, so that links can be looked up at once.
+    pub(super) fn is_filled(&self, position: usize) -> bool {
+        self.kept.as_ref().is_some_and(|kept| kept.is_filled[position])
     }
 
     /// Reads related rows by their keys; says which row each key has. Nothing if they are more than `left` bytes.
@@ -385,13 +416,13 @@ impl Source {
 
     /// Reads the related table as a whole where it has room in memory: one scan costs far less than a look-up of each
     /// row.
-    fn fill(
+    pub(super) fn fill(
         &mut self,
         position: usize,
         relation: &RelationPlan,
         plan: &KeptRelation,
-        kept: &mut KeptRows,
     ) -> Result<()> {
+        let Some(kept) = &mut self.kept else { return Ok(()) };
         if std::mem::replace(&mut kept.is_filled[position], true) {
             return Ok(());
         }

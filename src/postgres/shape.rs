@@ -5,15 +5,16 @@
 //! after rows were read, and before anything is concluded from them, the catalogue is asked whether the columns are
 //! those of the plan. A column that is not used may come, go and change as it likes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use postgres::SimpleQueryMessage;
 
 use crate::definition::TableName;
 use crate::error::{Error, Result};
 use crate::postgres::Source;
+use crate::postgres::client::Sent;
 use crate::postgres::connect::classify;
-use crate::postgres::sql::literal;
+use crate::postgres::sql::{literal, table};
 
 /// What is known of each column that a plan uses: its number, type, and collation.
 #[derive(Debug, Default)]
@@ -27,36 +28,32 @@ impl UsedColumns {
 
     /// What they are like, and the statement that asks for it.
     pub(super) fn into_shape(self) -> Shape {
-        let names: Vec<String> = self
-            .0
-            .keys()
-            .enumerate()
-            .map(|(place, (table, column))| {
-                format!(
-                    "({place}, {}, {}, {})",
-                    literal(&table.schema),
-                    literal(&table.name),
-                    literal(column)
-                )
-            })
-            .collect();
         let expected = self.0.values().map(String::as_str).collect::<Vec<_>>().join(" ");
-        let mut columns: BTreeMap<TableName, Vec<String>> = BTreeMap::new();
-        for (table, column) in self.0.into_keys() {
-            columns.entry(table).or_default().push(column);
+        let mut tables: BTreeMap<TableName, Vec<UsedColumn>> = BTreeMap::new();
+        for ((table, name), shape) in self.0 {
+            tables.entry(table).or_default().push(UsedColumn { name, shape });
         }
+        let ids: Vec<String> =
+            tables.keys().map(|name| format!("pg_catalog.to_regclass({})", literal(&table(name)))).collect();
+        let names: BTreeSet<String> = tables.values().flatten().map(|column| literal(&column.name)).collect();
+        let names: Vec<String> = names.into_iter().collect();
+        let ids = format!("array[{}]::oid[]", ids.join(", "));
+        // Asked after every batch and page: each join more would cost more than the rest.
         let statement = format!(
-            "select string_agg(coalesce({SHAPE}, '-'), ' ' order by u.place)
-               from (values {}) as u (place, schema_name, table_name, column_name)
-               left join pg_catalog.pg_namespace n on n.nspname = u.schema_name
-               left join pg_catalog.pg_class c
-                 on c.relnamespace = n.oid and c.relname = u.table_name and c.relkind in ('r', 'p', 'v', 'm', 'f')
-               left join pg_catalog.pg_attribute a
-                 on a.attrelid = c.oid and a.attname = u.column_name and not a.attisdropped",
+            "select array_position({ids}, a.attrelid), a.attname, {SHAPE}
+               from pg_catalog.pg_attribute a
+              where a.attrelid = any ({ids}) and a.attname = any (array[{}]::name[]) and not a.attisdropped",
             names.join(", ")
         );
-        Shape { statement, expected, columns }
+        Shape { statement, expected, tables }
     }
+}
+
+/// A column that a plan uses.
+#[derive(Debug)]
+struct UsedColumn {
+    name: String,
+    shape: String,
 }
 
 /// A column's shape, of `pg_attribute` as `a`.
@@ -67,7 +64,7 @@ pub(super) const SHAPE: &str = "a.attnum || '/' || a.atttypid || '/' || a.atttyp
 pub struct Shape {
     statement: String,
     expected: String,
-    columns: BTreeMap<TableName, Vec<String>>,
+    tables: BTreeMap<TableName, Vec<UsedColumn>>,
 }
 
 impl Shape {
@@ -78,7 +75,17 @@ impl Shape {
 
     /// Which of a table's columns are used.
     pub(super) fn columns_of(&self, table: &TableName) -> Vec<String> {
-        self.columns.get(table).cloned().unwrap_or_default()
+        let columns = self.tables.get(table).map(Vec::as_slice).unwrap_or_default();
+        columns.iter().map(|column| column.name.clone()).collect()
+    }
+
+    /// Whether each of the columns is as it was, by rows of table number (from 1 on), name and shape.
+    fn is_among(&self, found: &HashSet<(usize, &str, &str)>) -> bool {
+        self.tables.values().enumerate().all(|(place, columns)| {
+            columns
+                .iter()
+                .all(|column| found.contains(&(place + 1, column.name.as_str(), column.shape.as_str())))
+        })
     }
 }
 
@@ -87,27 +94,36 @@ impl Source {
     ///
     /// A retry makes a new plan.
     pub fn must_be_of_plan(&mut self) -> Result<()> {
-        let statement = self.plan.shape.statement.clone();
-        self.compare_shape(&statement)
+        let sent = self.client.send_simple(self.plan.shape.statement.clone());
+        self.take_shape(sent)
     }
 
     /// Closes the snapshot; what was read in it holds only if the columns were those of the plan.
     pub(super) fn commit_of_plan(&mut self) -> Result<()> {
-        // One message, one way to the server: what is behind the `commit` sees the present catalogue.
-        let statement = format!("commit; {}", self.plan.shape.statement);
-        self.compare_shape(&statement)
+        let sent = self.send_commit_of_plan();
+        self.take_shape(sent)
     }
 
-    fn compare_shape(&mut self, statement: &str) -> Result<()> {
+    /// Sends what closes the snapshot; the answer is for [`take_shape`](Self::take_shape).
+    pub(super) fn send_commit_of_plan(&mut self) -> Sent<Vec<SimpleQueryMessage>> {
+        // One message, one way to the server: what is behind the `commit` sees the present catalogue.
+        self.client.send_simple(format!("commit; {}", self.plan.shape.statement))
+    }
+
+    /// Fails if the columns that the server names are not those of the plan.
+    pub(super) fn take_shape(&mut self, sent: Sent<Vec<SimpleQueryMessage>>) -> Result<()> {
         let answers = self
             .client
-            .simple_query(statement)
+            .take_simple(sent)
             .map_err(|error| classify(&error, "cannot look whether tables were changed".to_owned()))?;
-        let found = answers.iter().find_map(|answer| match answer {
-            SimpleQueryMessage::Row(row) => row.get(0),
-            _ => None,
-        });
-        if found == Some(self.plan.shape.expected.as_str()) {
+        let found = answers
+            .iter()
+            .filter_map(|answer| match answer {
+                SimpleQueryMessage::Row(row) => Some((row.get(0)?.parse().ok()?, row.get(1)?, row.get(2)?)),
+                _ => None,
+            })
+            .collect();
+        if self.plan.shape.is_among(&found) {
             return Ok(());
         }
         Err(Error::unreachable("columns of the definition's tables were changed while they were read"))
@@ -130,12 +146,12 @@ mod tests {
         let shape = used.into_shape();
         assert_eq!(shape.as_str(), "1/20/-1/0 1/2950/-1/0 2/25/-1/100");
         assert_eq!(shape.columns_of(&film), ["id", "title"]);
-        assert!(
-            shape.statement.contains(
-                "(0, 'a', 'link', 'id'), (1, 'content', 'it''s', 'id'), (2, 'content', 'it''s', 'title')"
-            ),
-            "{}",
-            shape.statement
-        );
+        let found = |id: &'static str| {
+            HashSet::from([(1, "id", "1/20/-1/0"), (2, "id", id), (2, "title", "2/25/-1/100")])
+        };
+        assert!(shape.is_among(&found("1/2950/-1/0")));
+        assert!(!shape.is_among(&found("1/25/-1/100")));
+        assert!(!shape.is_among(&HashSet::from([(1, "id", "1/20/-1/0"), (2, "title", "2/25/-1/100")])));
+        assert!(shape.statement.contains("to_regclass('\"content\".\"it''s\"')"), "{}", shape.statement);
     }
 }

@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use postgres::Row;
-use postgres::types::ToSql;
+use tokio_postgres::RowStream;
 
 use crate::cell::CellFormat;
 use crate::definition::Definition;
 use crate::error::{Error, Result};
-use crate::postgres::client::Client;
+use crate::postgres::client::{Client, Sent};
 use crate::postgres::connect::{begin_snapshot_sql, classify, classify_written, connect};
+use crate::postgres::cut::Cut;
 use crate::postgres::plan::{SourcePlan, plan};
 use crate::postgres::related_read::KeptRows;
 use crate::postgres::select::is_readable;
@@ -46,17 +47,22 @@ pub struct Source {
     pub(super) identity: SourceIdentity,
     /// The zone of cursor columns that have none.
     pub(super) timezone: String,
-    begin_snapshot: String,
+    pub(super) begin_snapshot: String,
     /// How many rows a batch should ask for; see [`Source::row_limit`].
     pub(super) row_limit: usize,
     /// Rows of related tables, while a full load is under way.
     pub(super) kept: Option<KeptRows>,
+    /// Where the next range ends, if that was asked for with the range before it.
+    pub(super) next_cut: Option<Cut>,
 }
 
 impl Source {
     /// Connects, reads the catalogue and makes the plan.
     pub fn connect(settings: &SourceSettings, definition: &Definition, limits: SourceLimits) -> Result<Self> {
         let mut client = connect(settings)?;
+        if !limits.statement_timeout.is_zero() {
+            client.limit_silence(limits.statement_timeout + SILENCE_MARGIN);
+        }
         let identity = SourceIdentity::read(&mut client)?;
         let timezone = match &definition.timezone {
             Some(timezone) => timezone.clone(),
@@ -83,6 +89,7 @@ impl Source {
             begin_snapshot,
             row_limit: limits.chunk_size,
             kept: None,
+            next_cut: None,
         };
         source.try_written_sql(definition)?;
         Ok(source)
@@ -216,6 +223,10 @@ impl Source {
     }
 }
 
+/// How much longer than a statement may take the server's silence may last: the server ends a statement that is too slow,
+/// and says so.
+const SILENCE_MARGIN: Duration = Duration::from_secs(10);
+
 const CONDITION_CURE: &str = "write a condition as it stands behind `where` in SQL";
 
 /// Refuses, for now, a database without any table: one that was just made and is about to be filled.
@@ -254,12 +265,27 @@ pub(super) fn stream(
     what: &str,
     sink: &mut RowSink<'_>,
 ) -> Result<()> {
-    let values: Vec<(Box<dyn ToSql + Sync>, _)> = parameters.into_values();
-    let failed = |error: postgres::Error| classify(&error, format!("cannot read {what}"));
-    log::trace!("{statement}");
-    if !indexes::explain(client, what, statement, &values)? {
+    if !indexes::explain(client, what, statement, &parameters)? {
         return Ok(());
     }
+    let sent = send(client, statement.to_owned(), parameters);
+    take_rows(client, sent, formats, what, sink)
+}
+
+/// Sends a statement, whose rows are taken later by [`take_rows`].
+pub(super) fn send(client: &mut Client, statement: String, parameters: Parameters) -> Sent<RowStream> {
+    log::trace!("{statement}");
+    client.send(statement, parameters.into_values())
+}
+
+/// Streams the rows of a statement that was sent to `sink` and checks that its columns are readable in `formats`.
+pub(super) fn take_rows(
+    client: &mut Client,
+    sent: Sent<RowStream>,
+    formats: &[CellFormat],
+    what: &str,
+    sink: &mut RowSink<'_>,
+) -> Result<()> {
     let mut is_checked = false;
     let mut taken = Ok(());
     let mut take = |row: &Row| -> Result<bool> {
@@ -277,13 +303,13 @@ pub(super) fn stream(
         sink(row)
     };
     client
-        .stream(statement, values, |row| {
+        .take_rows(sent, |row| {
             take(row).unwrap_or_else(|error| {
                 taken = Err(error);
                 false
             })
         })
-        .map_err(failed)?;
+        .map_err(|error| classify(&error, format!("cannot read {what}")))?;
     taken
 }
 

@@ -32,7 +32,7 @@ pub(super) fn literal(text: &str) -> String {
 /// The parameters of one statement, in order.
 #[derive(Default)]
 pub(super) struct Parameters {
-    values: Vec<(Box<dyn ToSql + Sync>, Type)>,
+    values: Vec<(Box<dyn ToSql + Sync + Send>, Type)>,
 }
 
 impl Parameters {
@@ -46,8 +46,16 @@ impl Parameters {
         self.values.push((Box::new(values), Type::TEXT_ARRAY));
     }
 
+    /// Lends them to the client.
+    pub(super) fn as_values(&self) -> Vec<(&(dyn ToSql + Sync), Type)> {
+        self.values
+            .iter()
+            .map(|(value, kind)| (value.as_ref() as &(dyn ToSql + Sync), kind.clone()))
+            .collect()
+    }
+
     /// Hands them over to the client.
-    pub(super) fn into_values(self) -> Vec<(Box<dyn ToSql + Sync>, Type)> {
+    pub(super) fn into_values(self) -> Vec<(Box<dyn ToSql + Sync + Send>, Type)> {
         self.values
     }
 }

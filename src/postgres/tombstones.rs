@@ -125,10 +125,8 @@ impl Source {
             arrays.join(", "),
             names.join(", ")
         );
-        let values = parameters.into_values();
-        let values: Vec<_> = values.iter().map(|(value, kind)| (value.as_ref(), kind.clone())).collect();
         self.begin()?;
-        let answer = self.client.query_typed(&statement, &values);
+        let answer = self.client.query_typed(&statement, &parameters.as_values());
         let rows = match answer {
             Ok(rows) => Some(rows),
             // Class 22 is "data exception": a text that its type does not take. 23 is a domain's check.

@@ -314,3 +314,20 @@ fn a_key_of_another_order_in_the_middle_of_a_load_is_refused() {
     assert_eq!(program.command(&["resync"]).code, 0);
     crate::harness::assert_same(&index.documents(), &things_documents(&mut database.connect()));
 }
+
+/// The client library asks the server for a type that it does not know, in the middle of the rows that have it; with many
+/// rows on the way both wait for each other.
+#[test]
+fn a_column_that_becomes_an_enum_in_the_middle_of_many_rows_ends_nothing() {
+    let database = things_database("enum_in_load", 60_000);
+    database.execute("create type kind as enum ('one', 'two')");
+    let index = Index::new("enum_in_load");
+    let mut program = things_program(&database, &index, &things_mapping());
+    program.set("CHUNK_SIZE", "4000").set("STATEMENT_TIMEOUT", "1").set("BULK_BYTES", "100000");
+    let running = program.start(&["once"]);
+    wait_until(SOON, "the load to begin", || index.count() > 0);
+    // The load waits for the table, and then reads it in a statement that was made for texts.
+    database.execute("alter table thing alter column code type kind using 'two'");
+    assert_eq!(running.finish().code, 0);
+    crate::harness::assert_same(&index.documents(), &things_documents(&mut database.connect()));
+}
