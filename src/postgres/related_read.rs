@@ -26,8 +26,9 @@ use crate::rows::Rows;
 /// whole of a long load, and the version that its documents carry does not fall far behind.
 const MAX_AGE: Duration = Duration::from_secs(900);
 
-/// What a row of a related table takes at least: to guess how many fit.
-const ROW_BYTES: usize = 40;
+/// What a row of a related table takes, with its place in the table of places, if it has a key and a name: to guess how many
+/// fit.
+const ROW_BYTES: usize = 56;
 
 /// Rows kept over the ranges of a full load.
 pub(super) struct KeptRows {
