@@ -8,6 +8,7 @@ mod castable;
 mod catalog;
 mod client;
 mod connect;
+mod covering;
 mod extract;
 mod groups;
 mod identity;
