@@ -25,17 +25,10 @@ use servers::settings::{Defaults, Settings};
 use servers::sink::Sink;
 use servers::table::{Table, middle, sorted};
 
-/// Films by default, in each of the databases.
-const SIZES: &str = "10000,100000";
-
 fn main() {
     let Some(settings) = Settings::read("scale", Defaults { films: 0, rounds: 5 }) else { return };
-    let sizes = std::env::var("BENCH_SIZES").unwrap_or_else(|_| SIZES.to_owned());
-    let sizes: Vec<u64> = if settings.is_smoke {
-        vec![settings.film_count]
-    } else {
-        sizes.split(',').map(|size| size.trim().parse().expect("BENCH_SIZES is a list of numbers")).collect()
-    };
+    // Films in each of the databases.
+    let sizes = settings.list("BENCH_SIZES", &[10_000, 100_000], &[settings.film_count]);
     let databases: Vec<Films> = sizes.iter().map(|size| Films::find_or_make(&settings, *size)).collect();
     settings.announce(&format!("{sizes:?} films"));
     let mut report = Report::new(&settings, &format!("{sizes:?} films"));
@@ -58,7 +51,7 @@ impl Bench {
     fn starts(&self, report: &mut Report) -> Vec<Sample> {
         let films = &self.databases[0];
         let state = tempfile::tempdir().unwrap();
-        self.sink.reset(None);
+        self.sink.reset();
         self.once(films, state.path());
         let (mut version, mut requests, mut whole) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..self.settings.round_count {
@@ -116,7 +109,7 @@ impl Bench {
         for round in 1..=self.settings.round_count {
             println!("round {round}");
             for films in &self.databases {
-                self.sink.reset(None);
+                self.sink.reset();
                 let state = tempfile::tempdir().unwrap();
                 let sample = self.once(films, state.path());
                 assert_eq!(sample.documents as u64, films.count, "documents that reached the sink");

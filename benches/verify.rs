@@ -1,91 +1,160 @@
-//! How fast verify compares, beside the two things it does: reading the rows, and asking for the documents.
+//! How fast verify compares, beside what it cannot do without: reading and building the documents, asking for those of the
+//! index, going through the index's ids.
 //!
-//! Needs the servers of `dev/services` and a full load made before with the same settings:
-//!
-//!     eval "$(dev/services env)"; export PG_DSN__DBNAME=… ELASTIC_INDEX=… STORAGE_SUBDIR=…
-//!     pgsluice once && cargo bench --bench verify
+//! `cargo bench --bench verify` with the settings that `dev/services env` prints. It loads the films into the index server itself.
 
-#![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs, reason = "a measuring program")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    unreachable_pub,
+    reason = "a benchmark ends at the first surprise and prints"
+)]
 
+#[path = "common/servers/mod.rs"]
+mod servers;
+
+use std::path::Path;
 use std::time::Instant;
 
 use pgsluice::batch::{Batch, BatchNumber, KeyRange, Version, Work};
-use pgsluice::definition;
-use pgsluice::document::Action;
+use pgsluice::definition::{self, Definition};
+use pgsluice::document::{Action, DocumentAddress};
 use pgsluice::elastic::{Client, IdPosition, get_documents, next_ids};
 use pgsluice::postgres::{Source, SourceLimits};
-use pgsluice::settings::Settings;
+use pgsluice::settings::Settings as OwnSettings;
 use pgsluice::shutdown::Shutdown;
 use pgsluice::store::{Store, VerifyCaller, VerifyPass};
 use pgsluice::transform::{RenderLimits, render};
 use pgsluice::verify::{Comparer, Repair, Verifier, VerifyLimits};
+use servers::films::Films;
+use servers::index::Index;
+use servers::meter::measure;
+use servers::program::{Place, command};
+use servers::report::Report;
+use servers::settings::{Defaults, Settings};
+use servers::table::Table;
+
+/// Ids that are asked for at a time, as verify asks.
+const ID_PAGE: usize = 5_000;
 
 fn main() {
-    let settings = Settings::load().unwrap();
-    let index = settings.index.clone().unwrap();
-    let definition = definition::built_in().unwrap().with_index(&index);
-    let client = Client::new(&settings.elastic).unwrap();
-    let limits = SourceLimits {
-        chunk_size: settings.chunk_size,
-        batch_bytes: settings.batch_bytes.min(4 << 20),
-        document_max_bytes: settings.document_max_bytes,
-        related_cache_bytes: 0,
-        statement_timeout: settings.statement_timeout,
-        initial_timestamp: None,
-    };
-    let render_limits = RenderLimits { document_max_bytes: settings.document_max_bytes };
-    let connect = || Source::connect(&settings.source, &definition, limits);
-    for round in 0..3 {
-        let mut ids = Vec::new();
-        let mut source = connect().unwrap();
-        let (mut low, began) = (None, Instant::now());
+    let Some(settings) = Settings::read("verify", Defaults { films: 50_000, rounds: 3 }) else { return };
+    if settings.servers.is_empty() {
+        println!("skipped: ELASTIC_URL and OPENSEARCH_URL say where index servers are");
+        return;
+    }
+    let films = Films::find_or_make(&settings, settings.film_count);
+    settings.announce(&format!("{} films", films.count));
+    let mut table = Table::default();
+    let mut report = Report::new(&settings, &format!("{} films", films.count));
+    for (server, url) in &settings.servers {
+        println!("{server}");
+        let index = Index::named(url);
+        let state = tempfile::tempdir().unwrap();
+        let place = Place { database: &films.database, url, index_name: &index.name, state: state.path() };
+        let mut load = command(&settings, None, "once", place);
+        assert!(load.status().unwrap().success(), "the load failed");
+        index.refresh();
+        let variables = load
+            .get_envs()
+            .filter_map(|(name, value)| Some((name.to_str()?.to_owned(), value?.to_str()?.to_owned())));
+        let own = OwnSettings::from_variables(variables).unwrap();
+        Bench { server, url, films: &films, loaded: Loaded::of(own, &index.name, state.path()) }.run(
+            settings.round_count,
+            &mut table,
+            &mut report,
+        );
+    }
+    table.print();
+    report.finish();
+}
+
+/// An index that was loaded, and what is needed to compare it.
+struct Loaded {
+    settings: OwnSettings,
+    definition: Definition,
+    client: Client,
+    generation: String,
+}
+
+impl Loaded {
+    fn of(settings: OwnSettings, index_name: &str, state: &Path) -> Self {
+        let store = Store::open_read_only(state).unwrap().unwrap();
+        let generation = store.current_generation(index_name).unwrap().unwrap().name;
+        let client = Client::new(&settings.elastic).unwrap();
+        let definition = definition::built_in().unwrap().with_index(index_name);
+        Self { settings, definition, client, generation }
+    }
+
+    fn connect(&self) -> pgsluice::error::Result<Source> {
+        let limits = SourceLimits {
+            chunk_size: self.settings.chunk_size,
+            batch_bytes: self.settings.batch_bytes.min(4 << 20),
+            document_max_bytes: self.settings.document_max_bytes,
+            related_cache_bytes: 0,
+            statement_timeout: self.settings.statement_timeout,
+            initial_timestamp: None,
+        };
+        Source::connect(&self.settings.source, &self.definition, limits)
+    }
+
+    /// Reads and builds all documents and throws them away; returns their ids.
+    fn build_all(&self) -> Vec<DocumentAddress> {
+        let limits = RenderLimits { document_max_bytes: self.settings.document_max_bytes };
+        let mut source = self.connect().unwrap();
+        let (mut ids, mut low) = (Vec::new(), None);
         loop {
-            let high = source.cut_range(low.as_ref(), settings.chunk_size).unwrap();
+            let high = source.cut_range(low.as_ref(), self.settings.chunk_size).unwrap();
             let work = Work::Range(KeyRange { low, high });
-            let read =
-                source.read(Batch { number: BatchNumber(0), work, attempt_count: 0 }, Version(0)).unwrap();
+            let batch = Batch { number: BatchNumber(0), work, attempt_count: 0 };
+            let read = source.read(batch, Version(0)).unwrap();
             low = match &read.extracted.batch.work {
                 Work::Range(range) => range.high.clone(),
                 Work::Keys(_) => None,
             };
-            ids.extend(render(read.extracted, render_limits).actions.iter().map(Action::address));
+            ids.extend(render(read.extracted, limits).actions.iter().map(Action::address));
             if low.is_none() {
-                break;
+                return ids;
             }
         }
-        let extraction = ids.len() as f64 / began.elapsed().as_secs_f64();
-        let began = Instant::now();
-        for ids in ids.chunks(settings.chunk_size) {
-            get_documents(&client, &index, ids).unwrap();
-        }
-        let multi_get = ids.len() as f64 / began.elapsed().as_secs_f64();
+    }
 
-        let (mut position, mut count, began) = (IdPosition::start(), 0, Instant::now());
-        let generation = generation(&settings, &index);
+    /// Asks for all documents by their ids.
+    fn get_all(&self, ids: &[DocumentAddress]) {
+        for ids in ids.chunks(self.settings.chunk_size) {
+            get_documents(&self.client, &self.definition.index, ids).unwrap();
+        }
+    }
+
+    /// Goes through the ids of the index; returns how many there are.
+    fn walk_ids(&self) -> usize {
+        let (mut position, mut count) = (IdPosition::start(), 0);
         loop {
-            let page = next_ids(&client, &generation, &mut position, 5_000).unwrap();
+            let page = next_ids(&self.client, &self.generation, &mut position, ID_PAGE).unwrap();
             if page.is_empty() {
-                break;
+                return count;
             }
             count += page.len();
         }
-        let walk = f64::from(u32::try_from(count).unwrap()) / began.elapsed().as_secs_f64();
+    }
 
-        let dir = std::env::temp_dir().join(format!("pgsluice-bench-{}-{round}", std::process::id()));
-        let store = Store::open(&dir).unwrap();
-        let comparer = Comparer::of(&definition);
+    /// Compares everything; returns the seconds of the first pass, which compares documents, and of the second.
+    fn verify(&self) -> (f64, f64) {
+        let state = tempfile::tempdir().unwrap();
+        let store = Store::open(state.path()).unwrap();
+        let comparer = Comparer::of(&self.definition);
         let verifier = Verifier {
-            generation: &generation,
+            generation: &self.generation,
             comparer: &comparer,
             store: &store,
-            client: &client,
+            client: &self.client,
             limits: VerifyLimits {
-                chunk_size: settings.chunk_size,
-                document_max_bytes: settings.document_max_bytes,
+                chunk_size: self.settings.chunk_size,
+                document_max_bytes: self.settings.document_max_bytes,
                 max_delete_percent: 10,
                 initial_timestamp: None,
             },
-            connect: &connect,
+            connect: &|| self.connect(),
             settle: &|| Ok(()),
             end: &Shutdown::new(),
             passed_over: std::cell::RefCell::default(),
@@ -98,24 +167,51 @@ fn main() {
         let documents = verifier.progress(VerifyPass::Documents).unwrap();
         let extras = verifier.progress(VerifyPass::Extras).unwrap();
         assert_eq!((documents.missing, documents.different, extras.extra), (0, 0, 0));
-        let seconds =
-            |from: i64, to: Option<i64>| f64::from(u32::try_from(to.unwrap() - from).unwrap()) / 1e6;
-        let first = seconds(documents.started_at, documents.finished_at);
-        let second = whole - first;
-        let rate = documents.looked_at as f64 / first;
-        let id_rate = extras.looked_at as f64 / second;
-        println!(
-            "{} films: extraction {extraction:.0}/s, _mget {multi_get:.0}/s, verify {rate:.0}/s, ratio {:.2}; \
-             ids {walk:.0}/s, looked up {id_rate:.0}/s, ratio {:.2}; both passes {whole:.1} s",
-            ids.len(),
-            rate / extraction.min(multi_get),
-            id_rate / walk,
-        );
-        std::fs::remove_dir_all(dir).unwrap();
+        assert_eq!(documents.looked_at, extras.looked_at);
+        let first = (documents.finished_at.unwrap() - documents.started_at) as f64 / 1e6;
+        (first, whole - first)
     }
 }
 
-fn generation(settings: &Settings, index: &str) -> String {
-    let store = Store::open_read_only(&settings.storage_dir).unwrap().unwrap();
-    store.current_generation(index).unwrap().unwrap().name
+struct Bench<'a> {
+    server: &'a str,
+    url: &'a str,
+    films: &'a Films,
+    loaded: Loaded,
+}
+
+impl Bench<'_> {
+    fn run(&self, round_count: usize, table: &mut Table, report: &mut Report) {
+        let Self { server, url, films, loaded } = self;
+        let count = films.count;
+        let (mut first_ratios, mut second_ratios, mut rates) = (Vec::new(), Vec::new(), Vec::new());
+        for _ in 0..round_count {
+            let mut add = |what: &str, work: &mut dyn FnMut()| {
+                let sample = measure(&films.database, Some(url), || {
+                    work();
+                    (count, 0)
+                });
+                table.add(&format!("{what}, {server}"), sample);
+                sample.rate()
+            };
+            let (mut ids, mut walked, mut seconds) = (Vec::new(), 0, (0.0, 0.0));
+            let built = add("documents built", &mut || ids = loaded.build_all());
+            let got = add("documents asked for", &mut || loaded.get_all(&ids));
+            let gone_through = add("ids gone through", &mut || walked = loaded.walk_ids());
+            let verified = add("verify, both passes", &mut || seconds = loaded.verify());
+            assert_eq!((ids.len() as u64, walked as u64), (count, count), "documents");
+            let (first, second) = (count as f64 / seconds.0, count as f64 / seconds.1);
+            first_ratios.push(first / built.min(got));
+            second_ratios.push(second / gone_through);
+            rates.push(verified);
+        }
+        let name = |what: &str| format!("{what}, {server}");
+        report
+            .higher_is_better(&name("verify's comparing / the slower of building and asking"), &first_ratios);
+        report.higher_is_better(
+            &name("verify's looking for extra documents / going through the ids"),
+            &second_ratios,
+        );
+        report.higher_is_better(&name("documents verified in a second, both passes"), &rates);
+    }
 }

@@ -5,6 +5,8 @@
 pub enum Level {
     /// As it should be.
     Good,
+    /// As it should be; something would make it quicker.
+    Hint,
     /// Works, but the operator should know.
     Warning,
     /// Nothing can be synced before it is mended.
@@ -16,6 +18,7 @@ impl Level {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Good => "good",
+            Self::Hint => "hint",
             Self::Warning => "warning",
             Self::Problem => "problem",
         }

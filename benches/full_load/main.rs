@@ -13,15 +13,11 @@
 #[path = "../common/servers/mod.rs"]
 mod servers;
 
-use std::path::Path;
-
 use servers::films::Films;
-use servers::index;
-use servers::meter::{Sample, measure, measure_program};
-use servers::program::{Place, command};
+use servers::loads::{Filled, Loads};
+use servers::meter::measure;
 use servers::report::Report;
 use servers::settings::{Defaults, Settings};
-use servers::sink::Sink;
 use servers::table::Table;
 
 const COPY: &str = "COPY of the five tables";
@@ -33,40 +29,28 @@ fn main() {
     let Some(settings) = Settings::read("full_load", Defaults { films: 50_000, rounds: 3 }) else { return };
     let films = Films::find_or_make(&settings, settings.film_count);
     settings.announce(&format!("{} films", films.count));
-    Bench {
-        sink: Sink::start(),
-        bodies: tempfile::tempdir().unwrap(),
-        table: Table::default(),
-        settings,
-        films,
-    }
-    .run();
+    Bench { loads: Loads::prepare(settings, films), table: Table::default() }.run();
 }
 
 struct Bench {
-    settings: Settings,
-    films: Films,
-    sink: Sink,
-    /// The bulk bodies of a load, for the replay.
-    bodies: tempfile::TempDir,
+    loads: Loads,
     table: Table,
 }
 
 impl Bench {
     fn run(mut self) {
-        // Not measured: fills the caches and keeps the bodies.
-        let body_bytes = self.load_into_sink(None, Some(self.bodies.path())).bytes as u64;
-        for round in 1..=self.settings.round_count {
+        let settings = self.loads.settings.clone();
+        for round in 1..=settings.round_count {
             println!("round {round}");
-            self.round(body_bytes);
+            self.round(&settings);
         }
         self.table.print();
-        let mut report = Report::new(&self.settings, &format!("{} films", self.films.count));
+        let mut report = Report::new(&settings, &format!("{} films", self.loads.films.count));
         for limit in [COPY, EXTRACTION, OTHER] {
             self.table.ratio_of_rates(&mut report, NULL, limit);
         }
         self.table.ratio_of_costs(&mut report, NULL, OTHER);
-        for (server, _) in &self.settings.servers {
+        for (server, _) in &settings.servers {
             for connection_count in [1, 2] {
                 let (name, limit) = (load_name(server), replay_name(server, connection_count));
                 self.table.ratio_of_rates(&mut report, &name, &limit);
@@ -76,66 +60,34 @@ impl Bench {
     }
 
     /// Measures everything once; rounds are interleaved, so that other load falls on all rows alike.
-    fn round(&mut self, body_bytes: u64) {
-        let (database, films) = (self.films.database.clone(), self.films.count);
-        if self.settings.wants(COPY) {
-            let sample = measure(&database, None, || (films, self.films.copy_tables()));
-            self.table.add(COPY, sample);
+    fn round(&mut self, settings: &Settings) {
+        let Self { loads, table } = self;
+        let films = &loads.films;
+        if settings.wants(COPY) {
+            table.add(COPY, measure(&films.database, None, || (films.count, films.copy_tables())));
         }
-        if self.settings.wants(EXTRACTION) {
-            let sample = measure(&database, None, || (films, self.films.run_extraction()));
-            self.table.add(EXTRACTION, sample);
+        if settings.wants(EXTRACTION) {
+            table.add(EXTRACTION, measure(&films.database, None, || (films.count, films.run_extraction())));
         }
-        if self.settings.wants(NULL) {
-            let sample = self.load_into_sink(None, None);
-            self.table.add(NULL, sample);
+        if settings.wants(NULL) {
+            table.add(NULL, loads.into_sink(None));
         }
-        if let Some(other) = self.settings.other.clone().filter(|_| self.settings.wants(OTHER)) {
-            let sample = self.load_into_sink(Some(&other), None);
-            self.table.add(OTHER, sample);
+        if let Some(other) = settings.other.as_deref().filter(|_| settings.wants(OTHER)) {
+            table.add(OTHER, loads.into_sink(Some(other)));
         }
-        for (server, url) in self.settings.servers.clone() {
-            let index_name = format!("pgsluice_bench_{}", std::process::id());
+        for (server, url) in &settings.servers {
             for connection_count in [1, 2] {
                 let name = replay_name(server, connection_count);
-                if self.settings.wants(&name) {
-                    index::make(&url, &index_name);
-                    let sample = measure(&database, Some(&url), || {
-                        index::replay(&url, &index_name, self.bodies.path(), connection_count);
-                        (films, body_bytes)
-                    });
-                    self.check_count(&url, &index_name);
-                    self.table.add(&name, sample);
+                if settings.wants(&name) {
+                    let pieces = loads.bodies.as_they_came();
+                    table.add(&name, loads.replayed(url, &pieces, connection_count, Filled::AsItIs));
                 }
             }
             let name = load_name(server);
-            if self.settings.wants(&name) {
-                let state = tempfile::tempdir().unwrap();
-                let place =
-                    Place { database: &database, url: &url, index_name: &index_name, state: state.path() };
-                let command = command(&self.settings, None, "once", place);
-                let sample = measure_program(&database, Some(&url), command, || (films, body_bytes));
-                self.check_count(&url, &index_name);
-                self.table.add(&name, sample);
+            if settings.wants(&name) {
+                table.add(&name, loads.into_server(url, Filled::AsItIs));
             }
         }
-    }
-
-    fn check_count(&self, url: &str, index_name: &str) {
-        let count = index::count(url, index_name);
-        index::remove(url, index_name);
-        assert_eq!(count, self.films.count, "documents in the index");
-    }
-
-    fn load_into_sink(&self, other: Option<&str>, bodies: Option<&Path>) -> Sample {
-        self.sink.reset(bodies.map(Path::to_owned));
-        let state = tempfile::tempdir().unwrap();
-        let database = &self.films.database;
-        let place = Place { database, url: &self.sink.url, index_name: "movies", state: state.path() };
-        let command = command(&self.settings, other, "once", place);
-        let sample = measure_program(database, None, command, || self.sink.taken());
-        assert_eq!(sample.documents as u64, self.films.count, "documents that reached the sink");
-        sample
     }
 }
 

@@ -84,7 +84,7 @@ impl Bench<'_> {
                 if !self.settings.wants(name) {
                     continue;
                 }
-                sink.reset(None);
+                sink.reset();
                 let state = tempfile::tempdir().unwrap();
                 let place = Place { database, url: &sink.url, index_name: "movies", state: state.path() };
                 let script = format!(

@@ -43,7 +43,7 @@ pub(super) fn check(settings: &Settings, only: Option<&str>, as_json: bool) -> R
             print(index.filter(|_| definitions.len() > 1), finding)?;
         }
         let summary = match worst {
-            Level::Good => "everything is as it should be",
+            Level::Good | Level::Hint => "everything is as it should be",
             Level::Warning => "ready to sync, with the warnings above",
             Level::Problem => "not ready: mend the problems above",
         };
@@ -97,7 +97,7 @@ fn check_definition(settings: &Settings, definition: &Definition) -> Report {
 
 fn colour(level: Level) -> &'static str {
     match level {
-        Level::Good => "green",
+        Level::Good | Level::Hint => "green",
         Level::Warning => "yellow",
         Level::Problem => "red",
     }
@@ -181,7 +181,8 @@ fn check_source(settings: &Settings, definition: &Definition, report: &mut Repor
 /// A table with something missing is not called good besides.
 fn with_missing_indexes(mut found: Vec<Finding>, missing: Vec<Finding>) -> Vec<Finding> {
     found.retain(|finding| {
-        finding.level != Level::Good || !missing.iter().any(|other| other.subject == finding.subject)
+        let is_missing = |other: &Finding| other.level > Level::Hint && other.subject == finding.subject;
+        finding.level != Level::Good || !missing.iter().any(is_missing)
     });
     found.extend(missing);
     found

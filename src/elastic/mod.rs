@@ -3,7 +3,7 @@
 //! What a server's answer means is decided by functions of bytes (`response`, `judge`, `failure`,
 //! `inspection::decide`, `mapping`, `index_settings`); what waits for a server is in `client`, `delivery`,
 //! `index`, `documents` and `ids`. Nothing here knows PostgreSQL or the state. Statements about the
-//! servers were tried on Elasticsearch and OpenSearch, see `tests/elastic_facts.rs`.
+//! servers were tried on Elasticsearch and OpenSearch, see `tests/elastic_facts`.
 
 mod breaker;
 mod bulk;

@@ -7,6 +7,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
+use postgres::Row;
 use postgres::types::{ToSql, Type};
 use serde_json::Value;
 
@@ -19,6 +20,7 @@ use crate::plan::root_key;
 use crate::postgres::Source;
 use crate::postgres::client::Client;
 use crate::postgres::connect::classify;
+use crate::postgres::covering::Covering;
 use crate::postgres::source::raw_cell;
 use crate::postgres::sql::{Parameters, name, table};
 
@@ -86,19 +88,42 @@ fn explained(then: Then, work: impl FnOnce() -> Result<()>) -> Result<Vec<Explai
 }
 
 /// A table as far as its indexes matter.
-struct Indexed {
+pub(super) struct Indexed {
     bytes: i64,
-    is_partitioned: bool,
-    /// The columns of each index that has neither condition nor expression.
-    indexes: Vec<Vec<String>>,
+    pub(super) is_partitioned: bool,
+    /// Those that have neither condition nor expression.
+    indexes: Vec<IndexColumns>,
+}
+
+/// The columns of an index.
+struct IndexColumns {
+    /// By which it is ordered.
+    key: Vec<String>,
+    /// All whose values can be read from it.
+    held: Vec<String>,
+}
+
+impl IndexColumns {
+    fn begins_with(&self, columns: &[String]) -> bool {
+        self.key.len() >= columns.len()
+            && self.key[..columns.len()].iter().all(|column| columns.contains(column))
+    }
 }
 
 impl Indexed {
     fn has_index_on(&self, columns: &[String]) -> bool {
-        self.indexes.iter().any(|index| {
-            index.len() >= columns.len()
-                && index[..columns.len()].iter().all(|column| columns.contains(column))
-        })
+        self.indexes.iter().any(|index| index.begins_with(columns))
+    }
+
+    /// Whether an index begins with `first` and holds `rest` too.
+    pub(super) fn covers(&self, first: &[String], rest: &[String]) -> bool {
+        self.indexes
+            .iter()
+            .any(|index| index.begins_with(first) && rest.iter().all(|column| index.held.contains(column)))
+    }
+
+    pub(super) fn is_large(&self) -> bool {
+        self.bytes >= SMALL_TABLE_BYTES
     }
 }
 
@@ -111,14 +136,23 @@ impl Source {
                 tables.insert(name, indexed);
             }
         }
-        if tables.values().all(|indexed| indexed.bytes < SMALL_TABLE_BYTES) {
+        if !tables.values().any(Indexed::is_large) {
             return Ok(Vec::new());
         }
+        let covering = self.missing_covering_indexes(definition, &tables)?;
+        let propose = |missing: &mut BTreeMap<_, _>, table: &TableName, columns: &[String], why: &str| {
+            let covering = covering.iter().find(|covering| covering.begins_with(table, columns));
+            // PostgreSQL cannot make it beside writers for a partitioned table.
+            let is_partitioned = tables.get(table).is_some_and(|indexed| indexed.is_partitioned);
+            let statement =
+                covering.map_or_else(|| create_index(table, columns, is_partitioned), Covering::statement);
+            note(missing, statement, table, why);
+        };
         // By the statement that makes the index: for which table it is, and what it is for.
         let mut missing: BTreeMap<String, (TableName, Vec<String>)> = BTreeMap::new();
         for explained in self.explain_reads()? {
             for (table, columns) in read_as_a_whole(&explained, &tables) {
-                propose(&mut missing, &tables, &table, &columns, &format!("reading {}", explained.what));
+                propose(&mut missing, &table, &columns, &format!("reading {}", explained.what));
             }
         }
         let plan = std::sync::Arc::clone(&self.plan);
@@ -134,7 +168,7 @@ impl Source {
                 let known = definition_columns(&watched.key);
                 columns.extend(known.into_iter().filter(|column| *column != watched.cursor_column));
                 if !tables.get(&watched.name).is_some_and(|indexed| indexed.has_index_on(&columns[..1])) {
-                    propose(&mut missing, &tables, &watched.name, &columns, "every poll");
+                    propose(&mut missing, &watched.name, &columns, "every poll");
                 }
             }
             let keys: Vec<_> = self
@@ -149,11 +183,13 @@ impl Source {
                 for explained in followed {
                     for (table, columns) in read_as_a_whole(&explained, &tables) {
                         let why = format!("following a change of {} to its documents", watched.name);
-                        propose(&mut missing, &tables, &table, &columns, &why);
+                        propose(&mut missing, &table, &columns, &why);
                     }
                 }
             }
         }
+        let hints = covering.iter().filter(|covering| !missing.contains_key(&covering.statement()));
+        let hints: Vec<Finding> = hints.map(Covering::hint).collect();
         Ok(missing
             .into_iter()
             .map(|(statement, (table, reasons))| {
@@ -164,6 +200,7 @@ impl Source {
                 )
                 .cure(statement)
             })
+            .chain(hints)
             .collect())
     }
 
@@ -209,8 +246,12 @@ impl Source {
                 "select array(select a.attname::text
                                 from unnest(i.indkey::int2[]) with ordinality as k(number, place)
                                 join pg_catalog.pg_attribute a on a.attrelid = i.indrelid and a.attnum = k.number
-                               where k.place <= i.indnkeyatts
-                               order by k.place)
+                               order by k.place),
+                        i.indnkeyatts::int4,
+                        (select m.amname = 'btree'
+                           from pg_catalog.pg_class x
+                           join pg_catalog.pg_am m on m.oid = x.relam
+                          where x.oid = i.indexrelid)
                    from pg_catalog.pg_index i
                    join pg_catalog.pg_class c on c.oid = i.indrelid
                    join pg_catalog.pg_namespace n on n.oid = c.relnamespace
@@ -219,7 +260,16 @@ impl Source {
                 &names,
             )
             .map_err(failed)?;
-        let indexes = indexes.iter().map(|row| row.get(0)).collect();
+        let columns = |row: &Row| {
+            let (mut held, key_count): (Vec<String>, i32) = (row.get(0), row.get(1));
+            let key = held[..key_count as usize].to_vec();
+            // Other kinds keep something else than the value, or only of some types the value itself.
+            if !row.get::<_, bool>(2) {
+                held.clear();
+            }
+            IndexColumns { key, held }
+        };
+        let indexes = indexes.iter().map(columns).collect();
         Ok(Some(Indexed { bytes, is_partitioned, indexes }))
     }
 }
@@ -234,18 +284,20 @@ fn definition_columns(key: &[crate::postgres::watched::RowKeyColumn]) -> Vec<Str
         .collect()
 }
 
-fn propose(
-    missing: &mut BTreeMap<String, (TableName, Vec<String>)>,
-    tables: &BTreeMap<TableName, Indexed>,
-    table_name: &TableName,
-    columns: &[String],
-    why: &str,
-) {
-    // PostgreSQL cannot do that for a partitioned table.
-    let is_partitioned = tables.get(table_name).is_some_and(|indexed| indexed.is_partitioned);
+/// The statement that makes an index.
+pub(super) fn create_index(table_name: &TableName, columns: &[String], is_partitioned: bool) -> String {
     let concurrently = if is_partitioned { "" } else { " concurrently" };
     let columns: Vec<String> = columns.iter().map(|column| name(column)).collect();
-    let statement = format!("create index{concurrently} on {} ({})", table(table_name), columns.join(", "));
+    format!("create index{concurrently} on {} ({})", table(table_name), columns.join(", "))
+}
+
+/// Adds a reason for an index.
+fn note(
+    missing: &mut BTreeMap<String, (TableName, Vec<String>)>,
+    statement: String,
+    table_name: &TableName,
+    why: &str,
+) {
     let (_, reasons) = missing.entry(statement).or_insert_with(|| (table_name.clone(), Vec::new()));
     if !reasons.iter().any(|known| known == why) {
         reasons.push(why.to_owned());
@@ -261,13 +313,13 @@ fn read_as_a_whole(
     full_scans(&explained.plan, &mut aliases);
     let mut found = Vec::new();
     for alias in aliases {
-        let named = tables
-            .iter()
-            .find(|(known, _)| explained.statement.contains(&format!("{} as {alias} ", table(known))));
-        let Some((known, indexed)) = named else { continue };
-        let columns = searched_columns(&explained.statement, &alias);
-        let is_missing =
-            indexed.bytes >= SMALL_TABLE_BYTES && !columns.is_empty() && !indexed.has_index_on(&columns);
+        let named = tables.iter().find_map(|(known, indexed)| {
+            let (_, behind) = explained.statement.split_once(&format!("{} as {alias} ", table(known)))?;
+            Some((known, indexed, behind))
+        });
+        let Some((known, indexed, behind)) = named else { continue };
+        let columns = searched_columns(behind, &alias);
+        let is_missing = indexed.is_large() && !columns.is_empty() && !indexed.has_index_on(&columns);
         if is_missing && !found.contains(&(known.clone(), columns.clone())) {
             found.push((known.clone(), columns));
         }
@@ -303,7 +355,9 @@ fn full_scans(plan: &Value, aliases: &mut Vec<String>) {
     }
 }
 
-/// The columns of `alias` that a statement compares with something.
+/// The columns of `alias` that a statement finds its rows by, behind the place where it takes the table in.
+///
+/// All our statements have them on the left of what is known by then: on the right they lead to the next table.
 fn searched_columns(statement: &str, alias: &str) -> Vec<String> {
     let mut columns: Vec<String> = Vec::new();
     let marker = format!("{alias}.\"");
@@ -317,8 +371,7 @@ fn searched_columns(statement: &str, alias: &str) -> Vec<String> {
             continue;
         }
         let Some((column, rest)) = quoted(&statement[start..]) else { continue };
-        let is_compared = before.ends_with(" = ")
-            || [" = ", " >= ", " > ", " <= "].iter().any(|sign| rest.starts_with(sign));
+        let is_compared = [" = ", " >= ", " > ", " <= "].iter().any(|sign| rest.starts_with(sign));
         if is_compared && !columns.contains(&column) {
             columns.push(column);
         }
@@ -327,7 +380,7 @@ fn searched_columns(statement: &str, alias: &str) -> Vec<String> {
 }
 
 /// Reads a quoted name up to its closing quote, and what stands behind it.
-fn quoted(text: &str) -> Option<(String, &str)> {
+pub(super) fn quoted(text: &str) -> Option<(String, &str)> {
     let mut name = String::new();
     let mut rest = text;
     loop {
@@ -364,6 +417,7 @@ mod tests {
         let statement = r#"select t1."x" from "s"."a" as t0 join "s"."b" as t1 on t1."a ""id" = t0."id" and t1."n" = t0."n"
             where t0."modified" >= $1 order by t11."z""#;
         assert_eq!(searched_columns(statement, "t1"), ["a \"id", "n"]);
-        assert_eq!(searched_columns(statement, "t0"), ["id", "n", "modified"]);
+        // By what stands on the right, the next table is found.
+        assert_eq!(searched_columns(statement, "t0"), ["modified"]);
     }
 }

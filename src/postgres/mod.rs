@@ -9,6 +9,7 @@ mod castable;
 mod catalog;
 mod client;
 mod connect;
+mod covering;
 mod cut;
 mod extract;
 mod framed;

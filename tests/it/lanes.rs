@@ -18,6 +18,15 @@ fn at_once(program: &mut Program) {
     program.set("LOADERS", "4").set("PGSLUICE_FIRST_LANES", "4");
 }
 
+/// So many things, their index, and a program that sends `chunk_size` of them at a time.
+fn things(label: &str, count: u32, chunk_size: &str) -> (Database, Index, Program) {
+    let database = things_database(label, count);
+    let index = Index::new(label);
+    let mut program = things_program(&database, &index, &things_mapping());
+    program.set("CHUNK_SIZE", chunk_size);
+    (database, index, program)
+}
+
 fn status(program: &Program) -> Value {
     serde_json::from_str(&program.command(&["status", "--json"]).output).unwrap()
 }
@@ -40,10 +49,8 @@ fn killed_at_random_moments_with_writers_at_work_nothing_is_lost() {
 
 #[test]
 fn a_third_refused_lowers_the_lanes_and_they_come_back() {
-    let database = things_database("lanes_load", 3_000);
-    let index = Index::new("lanes_load");
-    let mut program = things_program(&database, &index, &things_mapping());
-    program.set("CHUNK_SIZE", "20").set("LOADERS", "4").set("RUST_LOG", "info,pgsluice=debug");
+    let (database, index, mut program) = things("lanes_load", 3_000, "20");
+    program.set("LOADERS", "4").set("RUST_LOG", "info,pgsluice=debug");
     let is_busy = Arc::new(AtomicBool::new(false));
     let mut random = fastrand::Rng::with_seed(20_261_124);
     let proxy = {
@@ -101,10 +108,7 @@ fn a_third_refused_lowers_the_lanes_and_they_come_back() {
 
 #[test]
 fn a_slow_request_holds_up_no_other() {
-    let database = things_database("lanes_slow", 400);
-    let index = Index::new("lanes_slow");
-    let mut program = things_program(&database, &index, &things_mapping());
-    program.set("CHUNK_SIZE", "10");
+    let (database, index, mut program) = things("lanes_slow", 400, "10");
     at_once(&mut program);
     let gate = Gate::default();
     let proxy = {
@@ -167,10 +171,7 @@ fn a_deletion_waits_for_the_range_before_it_that_holds_its_document() {
 
 #[test]
 fn an_error_in_one_lane_ends_all_with_one_error_and_nothing_is_lost() {
-    let database = things_database("lanes_error", 300);
-    let index = Index::new("lanes_error");
-    let mut program = things_program(&database, &index, &things_mapping());
-    program.set("CHUNK_SIZE", "10");
+    let (database, index, mut program) = things("lanes_error", 300, "10");
     at_once(&mut program);
     let proxy = Proxy::new(Server::Elasticsearch, |asked| {
         if !asked.is_bulk() {
@@ -199,10 +200,8 @@ fn an_error_in_one_lane_ends_all_with_one_error_and_nothing_is_lost() {
 
 #[test]
 fn everything_refused_in_four_lanes_stops_once_and_is_built_again() {
-    let database = things_database("lanes_refused", 300);
-    let index = Index::new("lanes_refused");
-    let mut program = things_program(&database, &index, &things_mapping());
-    program.set("CHUNK_SIZE", "10").set("DEAD_LETTER_STOP", "50");
+    let (database, index, mut program) = things("lanes_refused", 300, "10");
+    program.set("DEAD_LETTER_STOP", "50");
     at_once(&mut program);
     let refused = json!({"status": 400, "error": {"type": "document_parsing_exception", "reason": "bad"}});
     let proxy = Proxy::new(Server::Elasticsearch, move |asked| {

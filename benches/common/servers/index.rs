@@ -1,23 +1,27 @@
 //! A bare client of the index server: it sends bodies that were rendered beforehand, and does nothing else.
 
-use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
-use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use serde_json::Value;
+use serde_json::{Value, json};
+
+use super::bodies::Bodies;
 
 /// Asks for JSON; panics where there is no answer, passes over what is an error.
-fn call(method: &str, url: &str, body: Option<&[u8]>) -> Value {
+fn call(method: &str, url: &str, body: Option<&Value>) -> Value {
+    ask(method, url, body).unwrap_or_else(|error| panic!("{method} {url}: {error}"))
+}
+
+fn ask(method: &str, url: &str, body: Option<&Value>) -> Result<Value, ureq::Error> {
     let request =
         ureq::http::Request::builder().method(method).uri(url).header("content-type", "application/json");
     let config = ureq::Agent::config_builder().http_status_as_error(false).proxy(None).build();
     let agent = ureq::Agent::from(config);
-    let mut answer = agent
-        .run(request.body(body.unwrap_or_default()).unwrap())
-        .unwrap_or_else(|error| panic!("{method} {url}: {error}"));
-    answer.body_mut().read_json().unwrap_or_default()
+    let body = body.map(Value::to_string).unwrap_or_default();
+    let mut answer = agent.run(request.body(body)?)?;
+    Ok(answer.body_mut().read_json().unwrap_or_default())
 }
 
 /// Processor time of all nodes so far, in seconds.
@@ -28,48 +32,72 @@ pub fn server_seconds(url: &str) -> f64 {
     nodes.values().map(millis).sum::<f64>() / 1e3
 }
 
-/// Removes the index or what is behind the alias.
-pub fn remove(url: &str, alias: &str) {
-    let found = call("GET", &format!("{url}/{alias}"), None);
-    for name in found.as_object().into_iter().flat_map(|indices| indices.keys()) {
-        if name != "error" && name != "status" {
-            call("DELETE", &format!("{url}/{name}"), None);
+/// An index of this benchmark, or what stands behind that alias; it goes with this value.
+pub struct Index<'a> {
+    pub url: &'a str,
+    pub name: String,
+}
+
+impl<'a> Index<'a> {
+    /// A name that no other benchmark uses; nothing is made yet.
+    pub fn named(url: &'a str) -> Self {
+        Self { url, name: format!("pgsluice_bench_{}", std::process::id()) }
+    }
+
+    /// Makes it, empty.
+    pub fn make(&self, body: &Value) {
+        let answer = call("PUT", &format!("{}/{}", self.url, self.name), Some(body));
+        assert_eq!(answer["acknowledged"], true, "cannot make the index: {answer}");
+    }
+
+    /// Documents in it after a refresh.
+    pub fn count(&self) -> u64 {
+        self.refresh();
+        call("GET", &format!("{}/{}/_count", self.url, self.name), None)["count"].as_u64().unwrap_or(0)
+    }
+
+    pub fn refresh(&self) {
+        call("POST", &format!("{}/{}/_refresh", self.url, self.name), None);
+    }
+
+    /// Sends these pieces of `bodies`, each as a body of its own, over so many connections.
+    pub fn replay(&self, bodies: &Bodies, pieces: &[Range<u64>], connection_count: usize) {
+        let address = self.url.trim_start_matches("http://").trim_end_matches('/');
+        let next = AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..connection_count {
+                scope.spawn(|| {
+                    let mut connection = BufReader::new(TcpStream::connect(address).unwrap());
+                    connection.get_ref().set_nodelay(true).unwrap();
+                    let mut body = Vec::new();
+                    while let Some(piece) = pieces.get(next.fetch_add(1, Ordering::SeqCst)) {
+                        bodies.read(piece, &mut body);
+                        send(&mut connection, address, &self.name, &body);
+                    }
+                });
+            }
+        });
+    }
+}
+
+impl Drop for Index<'_> {
+    /// Also where a benchmark fails: nothing is left behind.
+    fn drop(&mut self) {
+        let found = ask("GET", &format!("{}/{}", self.url, self.name), None).unwrap_or_default();
+        for name in found.as_object().into_iter().flat_map(|indices| indices.keys()) {
+            if name != "error" && name != "status" {
+                let _ = ask("DELETE", &format!("{}/{name}", self.url), None);
+            }
         }
     }
 }
 
-/// Documents behind the alias after a refresh.
-pub fn count(url: &str, alias: &str) -> u64 {
-    call("POST", &format!("{url}/{alias}/_refresh"), None);
-    call("GET", &format!("{url}/{alias}/_count"), None)["count"].as_u64().unwrap_or(0)
-}
-
-/// Makes an empty index as pgsluice makes it.
-pub fn make(url: &str, name: &str) {
-    let body = fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("es_index.json")).unwrap();
-    let answer = call("PUT", &format!("{url}/{name}"), Some(&body));
-    assert_eq!(answer["acknowledged"], true, "cannot make the index: {answer}");
-}
-
-/// Sends all bodies of a folder over so many connections.
-pub fn replay(url: &str, name: &str, folder: &Path, connection_count: usize) {
-    let mut bodies: Vec<PathBuf> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
-    // Taken from the end.
-    bodies.sort_unstable_by(|left, right| right.cmp(left));
-    let bodies = Mutex::new(bodies);
-    let address = url.trim_start_matches("http://").trim_end_matches('/');
-    std::thread::scope(|scope| {
-        for _ in 0..connection_count {
-            scope.spawn(|| {
-                let mut connection = BufReader::new(TcpStream::connect(address).unwrap());
-                connection.get_ref().set_nodelay(true).unwrap();
-                loop {
-                    let Some(path) = bodies.lock().unwrap().pop() else { return };
-                    send(&mut connection, address, name, &fs::read(path).unwrap());
-                }
-            });
-        }
-    });
+/// What an index is made with for a first load with `--fresh`, in place of what `body` says.
+pub fn fresh(body: &Value) -> Value {
+    let mut body = body.clone();
+    body["settings"]["refresh_interval"] = json!("-1");
+    body["settings"]["number_of_replicas"] = json!(0);
+    body
 }
 
 fn send(connection: &mut BufReader<TcpStream>, address: &str, name: &str, body: &[u8]) {

@@ -2,9 +2,11 @@
 
 #![allow(dead_code, reason = "each benchmark uses what it needs")]
 
+pub mod bodies;
 pub mod changes;
 pub mod films;
 pub mod index;
+pub mod loads;
 pub mod meter;
 pub mod program;
 pub mod report;

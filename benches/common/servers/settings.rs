@@ -2,6 +2,7 @@
 
 use std::env::var;
 use std::path::PathBuf;
+use std::str::FromStr;
 
 #[derive(Clone)]
 pub struct Settings {
@@ -16,7 +17,6 @@ pub struct Settings {
     pub servers: Vec<(&'static str, String)>,
     pub film_count: u64,
     pub round_count: usize,
-    /// Whether all of it is only to be seen working: tiny sizes, in a few seconds.
     pub is_smoke: bool,
     /// A command that does the same work, measured beside ours: another build, or another tool.
     pub other: Option<String>,
@@ -56,7 +56,7 @@ impl Settings {
 
     /// The same for a benchmark that needs no servers.
     pub fn without_servers(bench: &'static str, defaults: Defaults) -> Option<Self> {
-        let is_smoke = var("BENCH_SMOKE").is_ok_and(|smoke| smoke == "1");
+        let is_smoke = is_smoke();
         if !is_smoke && !std::env::args().any(|argument| argument == "--bench") {
             println!(
                 "skipped: runs by `cargo bench --bench {bench}`, and in a few seconds with BENCH_SMOKE=1"
@@ -108,10 +108,27 @@ impl Settings {
         if self.is_smoke { smoke } else { number(variable).unwrap_or(default) }
     }
 
+    /// Numbers of this benchmark, with commas between them in the variable; `smoke` in a smoke run.
+    pub fn list<T: FromStr + Clone>(&self, variable: &str, default: &[T], smoke: &[T]) -> Vec<T> {
+        let number = |text: &str| {
+            text.trim().parse().unwrap_or_else(|_| panic!("{variable} is a list of numbers, not {text:?}"))
+        };
+        match var(variable) {
+            _ if self.is_smoke => smoke.to_vec(),
+            Ok(text) => text.split(',').map(number).collect(),
+            Err(_) => default.to_vec(),
+        }
+    }
+
     /// Says what is going to be measured, and where.
     pub fn announce(&self, what: &str) {
         println!("{}: {what}, {} rounds; {}", self.bench, self.round_count, machine());
     }
+}
+
+/// Whether all of it is only to be seen working: tiny sizes, in a few seconds.
+pub fn is_smoke() -> bool {
+    var("BENCH_SMOKE").is_ok_and(|smoke| smoke == "1")
 }
 
 fn number(name: &str) -> Option<u64> {

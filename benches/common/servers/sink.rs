@@ -2,14 +2,14 @@
 //!
 //! It speaks as much of Elasticsearch as a first full load asks for: who it is, one index that is created, and `_bulk`.
 
-use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
+
+use super::bodies::Bodies;
 
 /// What is left of an item when the client asks for statuses and errors alone.
 const SHORT_ITEM: &str = r#"{"index":{"status":201}}"#;
@@ -35,15 +35,8 @@ struct State {
     documents: AtomicU64,
     bytes: AtomicU64,
     index: Mutex<Option<(String, Value)>>,
-    captured: Mutex<Captured>,
+    kept: Mutex<Option<Bodies>>,
     listener: Mutex<Option<Listener>>,
-}
-
-/// Where bodies are kept, if they are, and how many there are.
-#[derive(Default)]
-struct Captured {
-    folder: Option<PathBuf>,
-    count: usize,
 }
 
 impl Sink {
@@ -61,11 +54,19 @@ impl Sink {
         Self { url, state }
     }
 
-    /// Forgets index and counts; bodies are written to files in `folder` from now on, if one is given.
-    pub fn reset(&self, folder: Option<PathBuf>) {
+    /// Forgets index and counts.
+    pub fn reset(&self) {
         self.forget_counts();
         *self.state.index.lock().unwrap() = None;
-        *self.state.captured.lock().unwrap() = Captured { folder, count: 0 };
+    }
+
+    /// Keeps the bodies of `work`, and what the index was made with meanwhile.
+    pub fn keep(&self, work: impl FnOnce()) -> (Bodies, Value) {
+        *self.state.kept.lock().unwrap() = Some(Bodies::new());
+        work();
+        let bodies = self.state.kept.lock().unwrap().take().unwrap();
+        let index = self.state.index.lock().unwrap();
+        (bodies, index.as_ref().expect("an index that was made").1.clone())
     }
 
     /// Forgets what was counted; the index stays, for a program that knows it.
@@ -146,22 +147,24 @@ fn is_bulk(path: &str) -> bool {
 /// The ids of the actions of a bulk body.
 pub fn ids(body: &[u8]) -> impl Iterator<Item = &str> {
     const LABEL: &[u8] = b"\"_id\":\"";
-    actions(body).filter_map(|line| {
+    actions(body).filter_map(|action| {
+        let line = action.split(|byte| *byte == b'\n').next()?;
         let start = line.windows(LABEL.len()).position(|window| window == LABEL)? + LABEL.len();
         let length = line[start..].iter().position(|byte| *byte == b'"')?;
         std::str::from_utf8(&line[start..start + length]).ok()
     })
 }
 
-/// The action lines of a bulk body.
-fn actions(body: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let mut lines = body.split(|byte| *byte == b'\n');
+/// The actions of a bulk body, each with its document and its line ends.
+pub fn actions(body: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut lines = body.split_inclusive(|byte| *byte == b'\n');
+    let mut rest = body;
     std::iter::from_fn(move || {
-        let line = lines.next().filter(|line| !line.is_empty())?;
-        if !line.starts_with(b"{\"delete\"") {
-            lines.next();
-        }
-        Some(line)
+        let line = lines.next()?;
+        let document = if line.starts_with(b"{\"delete\"") { None } else { lines.next() };
+        let (action, after) = rest.split_at(line.len() + document.map_or(0, <[u8]>::len));
+        rest = after;
+        Some(action)
     })
 }
 
@@ -203,10 +206,8 @@ fn take(state: &State, body: &[u8], query: &str) -> String {
     let action_count = actions(body).count() as u64;
     state.documents.fetch_add(action_count, Ordering::SeqCst);
     state.bytes.fetch_add(body.len() as u64, Ordering::SeqCst);
-    let mut captured = state.captured.lock().unwrap();
-    if let Some(folder) = &captured.folder {
-        fs::write(folder.join(format!("{:06}", captured.count)), body).unwrap();
-        captured.count += 1;
+    if let Some(kept) = state.kept.lock().unwrap().as_mut() {
+        kept.append(body);
     }
     let is_filtered = query.contains("filter_path");
     let item = if is_filtered { SHORT_ITEM } else { WHOLE_ITEM };

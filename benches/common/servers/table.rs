@@ -17,11 +17,16 @@ pub struct Table {
 
 impl Table {
     pub fn add(&mut self, name: &str, sample: Sample) {
-        println!("  {name}: {:.0} documents/s", sample.documents / sample.seconds);
+        println!("  {name}: {:.0} documents/s", sample.rate());
         match self.rows.iter_mut().find(|row| row.name == name) {
             Some(row) => row.samples.push(sample),
             None => self.rows.push(Row { name: name.to_owned(), samples: vec![sample] }),
         }
+    }
+
+    /// What was measured under that name so far.
+    pub fn samples(&self, name: &str) -> &[Sample] {
+        self.rows.iter().find(|row| row.name == name).map_or(&[], |row| &row.samples)
     }
 
     pub fn print(&self) {
@@ -48,7 +53,7 @@ impl Table {
                 let peak = median(|sample| sample.peak_rss / 1e6);
                 vec![
                     row.name.clone(),
-                    spread(&row.sorted(|sample| sample.documents / sample.seconds), 0),
+                    spread(&row.sorted(Sample::rate), 0),
                     format!("{:.1}", median(|sample| sample.bytes / sample.seconds / 1e6)),
                     if peak > 0.0 { format!("{peak:.1}") } else { "-".to_owned() },
                     cost(|sample| sample.user_seconds),
@@ -68,8 +73,7 @@ impl Table {
 
     /// Reports the rate of one row as a part of another's, round by round.
     pub fn ratio_of_rates(&self, report: &mut Report, name: &str, limit: &str) {
-        let rate = |sample: &Sample| sample.documents / sample.seconds;
-        self.ratio(report, &format!("{name} / {limit}"), name, limit, rate);
+        self.ratio(report, &format!("{name} / {limit}"), name, limit, Sample::rate);
     }
 
     /// Reports how many times the processor time of one row another needed for a document, PostgreSQL's included.
@@ -89,15 +93,11 @@ impl Table {
 
     /// More is better of `value`, as of what is reported.
     fn ratio(&self, report: &mut Report, what: &str, name: &str, limit: &str, value: fn(&Sample) -> f64) {
-        let find = |name: &str| self.rows.iter().find(|row| row.name == name);
-        let (Some(row), Some(limit_row)) = (find(name), find(limit)) else { return };
-        let ratios: Vec<f64> = row
-            .samples
-            .iter()
-            .zip(&limit_row.samples)
-            .map(|(own, limit)| value(own) / value(limit))
-            .collect();
-        report.higher_is_better(what, &ratios);
+        let pairs = self.samples(name).iter().zip(self.samples(limit));
+        let ratios: Vec<f64> = pairs.map(|(own, limit)| value(own) / value(limit)).collect();
+        if !ratios.is_empty() {
+            report.higher_is_better(what, &ratios);
+        }
     }
 }
 
