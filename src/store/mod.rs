@@ -27,7 +27,9 @@ mod directory;
 mod failure;
 mod full_load;
 mod generations;
+mod in_flight_keys;
 mod key_buffer;
+mod key_hash;
 mod key_state;
 mod lock;
 mod memory;
@@ -41,6 +43,7 @@ mod schema;
 mod speed;
 mod stale_index;
 mod stale_keys;
+mod stale_rows;
 mod status;
 #[cfg(test)]
 mod testing;

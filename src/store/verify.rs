@@ -312,7 +312,7 @@ impl Store {
             let mut pending = HashSet::new();
             for key in keys {
                 // Another key of the same hash is passed over, which costs one more look at this one.
-                if known.stale_index.candidate(key).is_some() || known.in_flight.contains_key(key) {
+                if known.may_be_pending(key) {
                     pending.insert(key.clone());
                 }
             }
@@ -324,9 +324,7 @@ impl Store {
     pub fn unfinished_among(&self, generation: &str, keys: &[Key]) -> Result<usize> {
         self.write("look for unfinished keys", |transaction, memory| {
             let known = memory.generation(transaction, generation)?;
-            let is_unfinished =
-                |key: &&Key| known.stale_index.candidate(key).is_some() || known.in_flight.contains_key(*key);
-            Ok(keys.iter().filter(is_unfinished).count())
+            Ok(keys.iter().filter(|key| known.may_be_pending(key)).count())
         })
     }
 
