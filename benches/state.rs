@@ -1,6 +1,7 @@
 //! What the state costs a batch of 1,000 keys, beside bare SQLite doing as little as could be done.
 //!
-//! `cargo bench --bench state`; no server is needed. `docs/performance.md` says more.
+//! `cargo bench --bench state`; no server is needed. `docs/performance.md` says more. Processor time is measured, and
+//! all of it, so also that of copying the write-ahead log into the file once in a while; waiting for the disk is not.
 
 #![allow(
     clippy::unwrap_used,
@@ -11,9 +12,10 @@
 
 #[path = "common/servers/mod.rs"]
 mod servers;
+#[path = "common/thread_clock.rs"]
+mod thread_clock;
 
 use std::path::Path;
-use std::time::Instant;
 
 use pgsluice::batch::{Batch, Work};
 use pgsluice::key::Key;
@@ -22,6 +24,7 @@ use rusqlite::{Connection, params};
 use servers::report::Report;
 use servers::settings::{Defaults, Settings};
 use servers::table::{middle, print_markdown, sorted, spread};
+use thread_clock::ThreadClock;
 
 const GENERATION: &str = "movies-1";
 const FEED: &str = "cursor";
@@ -38,7 +41,7 @@ fn main() {
     let batch_count = settings.size("BENCH_BATCHES", 200, 3);
     let backlog = settings.size("BENCH_STALE", 300_000, 2_000);
     settings.announce(&format!("{batch_count} batches of {KEYS} keys"));
-    let mut bench = Bench { batch_count, rows: Vec::new() };
+    let mut bench = Bench { batch_count, clock: ThreadClock::new(), rows: Vec::new() };
     for _ in 0..settings.round_count {
         bench.keys("nothing else is stale", 0);
         bench.keys(&format!("{backlog} stale keys wait"), backlog);
@@ -50,6 +53,7 @@ fn main() {
 
 struct Bench {
     batch_count: u64,
+    clock: ThreadClock,
     /// Milliseconds of a batch, by name, a value a round.
     rows: Vec<(String, Vec<f64>)>,
 }
@@ -62,26 +66,30 @@ impl Bench {
         for _ in 0..backlog / KEYS as u64 {
             store.record_stale(GENERATION, &random_keys(), 0, NOW).unwrap();
         }
-        let (mut recording, mut taking, mut acknowledging) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut recording, mut recording_again) = (Vec::new(), Vec::new());
+        let (mut taking, mut acknowledging) = (Vec::new(), Vec::new());
         for number in 0..self.batch_count {
             let keys = random_keys();
             let position = format!("{{\"page\":{number}}}");
-            recording.push(cost(|| {
-                store.record_page(GENERATION, FEED, TABLE, Some(&position), &keys, NOW).unwrap();
-            }));
+            for costs in [&mut recording, &mut recording_again] {
+                costs.push(self.clock.seconds_of(|| {
+                    store.record_page(GENERATION, FEED, TABLE, Some(&position), &keys, NOW).unwrap();
+                }));
+            }
             let mut taken: Option<Batch> = None;
-            taking.push(cost(|| {
+            taking.push(self.clock.seconds_of(|| {
                 taken = store.take(GENERATION, KEYS, NOW).unwrap();
                 store.next_version(number).unwrap();
             }));
             let batch = taken.unwrap();
             let Work::Keys(applied) = &batch.work else { panic!("a batch of keys was expected") };
             let outcome = outcome(applied);
-            acknowledging.push(cost(|| {
+            acknowledging.push(self.clock.seconds_of(|| {
                 store.acknowledge(batch.number, &outcome, NOW).unwrap();
             }));
         }
         self.add(&format!("{case}: record the page of a poll, keys as rows"), recording);
+        self.add(&format!("{case}: record it again, all of it stale already"), recording_again);
         self.add(&format!("{case}: take, rows to one buffer"), taking);
         self.add(&format!("{case}: acknowledge the buffer"), acknowledging);
     }
@@ -94,7 +102,7 @@ impl Bench {
         let mut total = Vec::new();
         for number in 0..self.batch_count {
             let high = Key::from_encoded(format!("{number:012}"));
-            total.push(cost(|| {
+            total.push(self.clock.seconds_of(|| {
                 let batch = store.take_range(GENERATION, Some(high), NOW).unwrap();
                 store.next_version(number).unwrap();
                 store.acknowledge(batch.number, &outcome(&applied), NOW).unwrap();
@@ -119,13 +127,13 @@ impl Bench {
         for number in 0..self.batch_count as i64 {
             let keys = random_keys();
             let joined = keys.iter().map(Key::as_str).collect::<Vec<_>>().join("\n");
-            buffer.push(cost(|| {
+            buffer.push(self.clock.seconds_of(|| {
                 sqlite
                     .execute("insert into buffers values (?1, ?2)", params![number, joined.as_bytes()])
                     .unwrap();
                 sqlite.execute("delete from buffers where number = ?1", params![number]).unwrap();
             }));
-            rows.push(cost(|| {
+            rows.push(self.clock.seconds_of(|| {
                 let transaction = sqlite.unchecked_transaction().unwrap();
                 {
                     let mut insert =
@@ -142,9 +150,9 @@ impl Bench {
         self.add(BARE_ROWS, rows);
     }
 
-    /// Adds the median of a round: what else the machine does falls on few batches.
+    /// Adds the mean of a round.
     fn add(&mut self, name: &str, seconds: Vec<f64>) {
-        let value = middle(&sorted(seconds)) * 1e3;
+        let value = seconds.iter().sum::<f64>() / seconds.len() as f64 * 1e3;
         match self.rows.iter_mut().find(|(known, _)| known == name) {
             Some((_, values)) => values.push(value),
             None => self.rows.push((name.to_owned(), vec![value])),
@@ -157,7 +165,8 @@ impl Bench {
             .iter()
             .map(|(name, values)| vec![name.clone(), spread(&sorted(values.clone()), 3)])
             .collect();
-        print_markdown(&["1,000 keys", "ms, median [min..max]"], &lines);
+        let head = format!("ms of {}, median [min..max]", self.clock.name());
+        print_markdown(&["1,000 keys", &head], &lines);
         let mut report = Report::new(settings, &format!("{KEYS} keys, {backlog} stale keys waiting"));
         for (name, values) in
             self.rows.iter().filter(|(name, _)| ![BARE_BUFFER, BARE_ROWS].contains(&&**name))
@@ -197,7 +206,8 @@ fn open(folder: &Path) -> Store {
 }
 
 fn random_keys() -> Vec<Key> {
-    (0..KEYS).map(|_| Key::from_encoded(uuid::Uuid::new_v4().to_string())).collect()
+    let random = || uuid::Builder::from_random_bytes(fastrand::u128(..).to_ne_bytes()).into_uuid();
+    (0..KEYS).map(|_| Key::from_encoded(random().to_string())).collect()
 }
 
 fn outcome(applied: &[Key]) -> Acknowledgement<'_> {
@@ -209,12 +219,4 @@ fn outcome(applied: &[Key]) -> Acknowledgement<'_> {
         unknown_due_at: 0,
         dead_letter_max: 10_000,
     }
-}
-
-/// Seconds that it takes. Nothing of it waits for the disk (`synchronous = NORMAL`), and processor time, which the kernel
-/// counts by its ticks, is too coarse for it.
-fn cost(work: impl FnOnce()) -> f64 {
-    let began = Instant::now();
-    work();
-    began.elapsed().as_secs_f64()
 }

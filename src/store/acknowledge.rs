@@ -84,22 +84,14 @@ fn settle_keys(
     let known = memory.generation_of_id(batch.generation)?;
     let refused = outcome.refused.iter().map(|letter| &letter.key);
     let named = outcome.applied.iter().chain(refused).chain(outcome.superseded).chain(outcome.unknown);
-    let mut settled_count = 0;
-    for key in named {
-        if known.in_flight.get(key) == Some(&number) {
-            known.in_flight.remove(key);
-            settled_count += 1;
-        }
-    }
+    let named = named.map(|key| (known.hasher.of(key), key));
+    let settled_count = known.in_flight.remove(number, named);
     if settled_count == key_count {
         return Ok(());
     }
     let stored = StoredBatch::load(transaction, number)?;
     let mut forgotten = stored.keys()?;
-    forgotten.retain(|key| known.in_flight.get(key) == Some(&number));
-    for key in &forgotten {
-        known.in_flight.remove(key);
-    }
+    forgotten.retain(|key| known.in_flight.remove(number, [(known.hasher.of(key), key)]) > 0);
     stale_keys::insert(
         transaction,
         known,

@@ -4,8 +4,6 @@
 //! instead: batches are read in the order of their taking, each from a later snapshot, and those that share a key are sent
 //! in that order.
 
-use std::collections::hash_map::Entry;
-
 use rusqlite::{OptionalExtension, Transaction, params};
 
 use crate::batch::{Batch, BatchNumber, KeyRange, Work};
@@ -47,6 +45,8 @@ impl Store {
             )?;
             let mut keys = Vec::new();
             let mut attempt_count = 0;
+            let mut boarding = known.in_flight.board(batch);
+            let mut taken = Vec::new();
             // Runs of neighbours are deleted at once.
             let mut runs: Vec<(i64, i64)> = Vec::new();
             let mut is_neighbour = false;
@@ -55,14 +55,14 @@ impl Store {
                 && let Some(row) = rows.next()?
             {
                 let number: i64 = row.get(0)?;
-                let key = Key::from_encoded(row.get_ref(1)?.as_str()?);
-                let Entry::Vacant(vacant) = known.in_flight.entry(key) else {
+                let key = row.get_ref(1)?.as_str()?;
+                let hash = known.hasher.of_text(key);
+                if !boarding.add(hash, key) {
                     is_neighbour = false;
                     continue;
-                };
-                known.stale_index.remove(vacant.key(), number);
-                keys.push(vacant.key().clone());
-                vacant.insert(batch);
+                }
+                keys.push(Key::from_encoded(key));
+                taken.push((hash, number));
                 attempt_count = attempt_count.max(row.get(2)?);
                 match runs.last_mut() {
                     Some(run) if is_neighbour => run.1 = number,
@@ -73,6 +73,10 @@ impl Store {
             drop(rows);
             if keys.is_empty() {
                 return Ok(None);
+            }
+            // One after the other without anything in between: the processor then waits for several of them at once.
+            for (hash, number) in taken {
+                known.stale_index.remove(hash, number);
             }
             let mut delete = transaction.prepare_cached(
                 "delete from stale_keys where generation = ?1 and number between ?2 and ?3",
@@ -85,15 +89,15 @@ impl Store {
                  values (?1, ?2, 'keys', ?3, ?4, ?5, ?6)",
             )?;
             let key_count = keys.len() as u64;
-            let buffer = key_buffer::encode(&keys);
             insert.execute(params![
                 signed(batch.0),
                 known.id,
-                buffer,
+                boarding.buffer(),
                 signed(key_count),
                 attempt_count,
                 now
             ])?;
+            boarding.close();
             known.stale_count -= key_count;
             let in_flight = InFlight { generation: known.id, key_count: Some(key_count) };
             memory.batches.insert(batch, in_flight);
@@ -109,13 +113,12 @@ impl Store {
             let known = memory.generation_of_id(stored.generation)?;
             let mut released = Vec::new();
             for key in keys {
-                if known.in_flight.get(key) == Some(&number) {
-                    known.in_flight.remove(key);
+                if known.in_flight.remove(number, [(known.hasher.of(key), key)]) > 0 {
                     released.push(key);
                 }
             }
-            let kept = stored.keys()?.into_iter().filter(|key| known.in_flight.get(key) == Some(&number));
-            let kept: Vec<Key> = kept.collect();
+            let mut kept = stored.keys()?;
+            kept.retain(|key| known.in_flight.contains(known.hasher.of(key), key));
             let mut update = transaction
                 .prepare_cached("update in_flight_batches set keys = ?2, key_count = ?3 where number = ?1")?;
             let key_count = kept.len() as u64;
@@ -183,9 +186,7 @@ fn put_back(
         insert_open_range(transaction, stored.generation, &stored.range, attempt_count)?;
     } else {
         let keys = stored.keys()?;
-        for key in &keys {
-            known.in_flight.remove(key);
-        }
+        known.in_flight.remove(number, keys.iter().map(|key| (known.hasher.of(key), key)));
         stale_keys::insert(transaction, known, &keys, attempt_count, Place::Back, now)?;
     }
     forget(transaction, memory, number)
@@ -196,7 +197,11 @@ pub(super) fn forget(transaction: &Transaction<'_>, memory: &mut Memory, number:
     transaction
         .prepare_cached("delete from in_flight_batches where number = ?1")?
         .execute([signed(number.0)])?;
-    memory.batches.remove(&number);
+    if let Some(batch) = memory.batches.remove(&number)
+        && batch.key_count.is_some()
+    {
+        memory.generation_of_id(batch.generation)?.in_flight.forget(number);
+    }
     Ok(())
 }
 

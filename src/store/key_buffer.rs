@@ -9,16 +9,25 @@ const MORE: u8 = 0x80;
 pub(super) fn encode<'a>(keys: impl IntoIterator<Item = &'a Key>) -> Vec<u8> {
     let mut buffer = Vec::new();
     for key in keys {
-        let bytes = key.as_str().as_bytes();
-        let mut length = bytes.len();
-        while length >= usize::from(MORE) {
-            buffer.push((length & 0x7f) as u8 | MORE);
-            length >>= 7;
-        }
-        buffer.push(length as u8);
-        buffer.extend_from_slice(bytes);
+        push(&mut buffer, key.as_str());
     }
     buffer
+}
+
+/// Writes one more key.
+pub(super) fn push(buffer: &mut Vec<u8>, key: &str) {
+    let mut length = key.len();
+    while length >= usize::from(MORE) {
+        buffer.push((length & 0x7f) as u8 | MORE);
+        length >>= 7;
+    }
+    buffer.push(length as u8);
+    buffer.extend_from_slice(key.as_bytes());
+}
+
+/// Whether the key that begins at `offset` is this one.
+pub(super) fn is_at(buffer: &[u8], offset: usize, key: &str) -> bool {
+    buffer.get(offset..).and_then(first_text).is_some_and(|(text, _)| text == key.as_bytes())
 }
 
 /// Reads what [`encode`] wrote.
@@ -32,15 +41,19 @@ pub(super) fn decode(mut buffer: &[u8]) -> Attempt<Vec<Key>> {
     Ok(keys)
 }
 
-fn first_key(mut buffer: &[u8]) -> Option<(Key, &[u8])> {
+fn first_key(buffer: &[u8]) -> Option<(Key, &[u8])> {
+    let (text, rest) = first_text(buffer)?;
+    Some((Key::from_encoded(std::str::from_utf8(text).ok()?), rest))
+}
+
+fn first_text(mut buffer: &[u8]) -> Option<(&[u8], &[u8])> {
     let mut length = 0usize;
     for shift in (0..usize::BITS - 7).step_by(7) {
         let (byte, rest) = buffer.split_first()?;
         buffer = rest;
         length |= usize::from(byte & 0x7f) << shift;
         if byte & MORE == 0 {
-            let (text, rest) = buffer.split_at_checked(length)?;
-            return Some((Key::from_encoded(std::str::from_utf8(text).ok()?), rest));
+            return buffer.split_at_checked(length);
         }
     }
     None
@@ -57,12 +70,21 @@ mod tests {
         fn what_was_written_is_read_back(texts in prop::collection::vec(any::<String>(), 0..20), long in 0usize..40_000) {
             let mut keys: Vec<Key> = texts.into_iter().map(Key::from_encoded).collect();
             keys.push(Key::from_encoded("x".repeat(long)));
-            prop_assert_eq!(decode(&encode(&keys)).unwrap(), keys);
+            let buffer = encode(&keys);
+            prop_assert_eq!(&decode(&buffer).unwrap(), &keys);
+            let mut offset = 0;
+            for key in &keys {
+                prop_assert!(is_at(&buffer, offset, key.as_str()));
+                let longer = key.as_str().to_owned() + "x";
+                prop_assert!(!is_at(&buffer, offset, &longer));
+                offset += encode([key]).len();
+            }
         }
 
         #[test]
         fn nonsense_never_panics(bytes in prop::collection::vec(any::<u8>(), 0..50)) {
             let _ = decode(&bytes);
+            let _ = is_at(&bytes, 3, "x");
         }
     }
 

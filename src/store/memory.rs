@@ -11,7 +11,9 @@ use rusqlite::{Connection, Transaction};
 use crate::batch::BatchNumber;
 use crate::key::Key;
 use crate::store::failure::{Attempt, Failure};
+use crate::store::in_flight_keys::InFlightKeys;
 use crate::store::key_buffer;
+use crate::store::key_hash::KeyHasher;
 use crate::store::stale_index::StaleIndex;
 
 #[derive(Debug)]
@@ -36,11 +38,11 @@ pub(super) struct GenerationMemory {
     pub(super) first_number: i64,
     /// After the number of every stale key.
     pub(super) next_number: i64,
+    pub(super) hasher: KeyHasher,
     pub(super) stale_index: StaleIndex,
     pub(super) delayed_count: u64,
     pub(super) earliest_due_at: Option<i64>,
-    /// The keys of all in-flight batches of keys, each with its batch.
-    pub(super) in_flight: HashMap<Key, BatchNumber>,
+    pub(super) in_flight: InFlightKeys,
 }
 
 /// What is remembered of an in-flight batch.
@@ -93,7 +95,11 @@ impl Memory {
             if row.get_ref(2)?.as_str()? == "keys" {
                 let keys = key_buffer::decode(row.get_ref(3)?.as_blob()?)?;
                 key_count = Some(keys.len() as u64);
-                remembered.in_flight.extend(keys.into_iter().map(|key| (key, number)));
+                let mut boarding = remembered.in_flight.board(number);
+                for key in &keys {
+                    boarding.add(remembered.hasher.of(key), key.as_str());
+                }
+                boarding.close();
             }
             memory.batches.insert(number, InFlight { generation, key_count });
         }
@@ -160,7 +166,8 @@ impl GenerationMemory {
             }
             generation.next_number = number + 1;
             generation.stale_count += 1;
-            generation.stale_index.insert(&Key::from_encoded(row.get_ref(1)?.as_str()?), number);
+            let hash = generation.hasher.of_text(row.get_ref(1)?.as_str()?);
+            generation.stale_index.insert(hash, number);
         }
         let mut delayed = connection
             .prepare_cached("select count(*), min(due_at) from delayed_stale_keys where generation = ?1")?;
@@ -169,6 +176,12 @@ impl GenerationMemory {
         generation.delayed_count = unsigned(count);
         generation.earliest_due_at = earliest;
         Ok(generation)
+    }
+
+    /// Whether a key is stale now or in flight; also said of a few keys that share their hash with one that is stale.
+    pub(super) fn may_be_pending(&self, key: &Key) -> bool {
+        let hash = self.hasher.of(key);
+        self.stale_index.candidates(hash).next().is_some() || self.in_flight.contains(hash, key)
     }
 
     /// Whether there is a stale key that may be taken at `now`.

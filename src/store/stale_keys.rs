@@ -3,13 +3,14 @@
 //! A key can be stale now and, besides, once more at a later time: the later entry is kept apart until it is due, so
 //! that an entry for now never swallows it. Of two later entries the later one stays: it serves both.
 
-use rusqlite::{OptionalExtension, Transaction, params};
+use rusqlite::{CachedStatement, OptionalExtension, Transaction, params};
 
 use crate::error::Result;
 use crate::key::Key;
 use crate::store::Store;
 use crate::store::failure::Attempt;
 use crate::store::memory::GenerationMemory;
+use crate::store::stale_rows;
 
 /// Nothing is put off for longer, in microseconds: fifteen minutes. What is due later than that was recorded before the
 /// clock was set back.
@@ -81,53 +82,76 @@ pub(super) fn insert<'a>(
     place: Place,
     now: i64,
 ) -> Attempt<()> {
-    let mut insert = transaction.prepare_cached(
-        "insert into stale_keys (generation, number, key, attempts, recorded_at)
-         values (?1, ?2, ?3, ?4, ?5)",
-    )?;
+    // First into the memory, then into the file: a look at the memory of many keys is a miss of the processor's caches,
+    // and it waits for several of them at once where nothing else is done in between.
+    let mut new: Vec<(i64, &Key)> = Vec::new();
+    let mut rows = KnownRows::of(transaction, generation.id)?;
     for key in keys {
-        if let Some(candidate) = generation.stale_index.candidate(key)
-            && is_row_of(transaction, generation.id, candidate, key, attempt_count)?
-        {
+        let hash = generation.hasher.of(key);
+        let mut is_waiting = false;
+        for candidate in generation.stale_index.candidates(hash) {
+            is_waiting =
+                is_waiting || is_among(&new, candidate, key) || rows.is_of(candidate, key, attempt_count)?;
+        }
+        if is_waiting {
             continue;
         }
         let number = match place {
             Place::Front => generation.first_number - 1,
             Place::Back => generation.next_number,
         };
-        insert.execute(params![generation.id, number, key.as_str(), attempt_count, now])?;
-        generation.stale_index.insert(key, number);
-        generation.stale_count += 1;
         match place {
             Place::Front => generation.first_number = number,
             Place::Back => generation.next_number = number + 1,
         }
+        generation.stale_index.insert(hash, number);
+        new.push((number, key));
     }
-    Ok(())
+    generation.stale_count += new.len() as u64;
+    if place == Place::Front {
+        new.reverse();
+    }
+    stale_rows::insert(transaction, generation.id, &new, attempt_count, now)
 }
 
-/// Whether the row is this key's; its attempts are then raised to `attempt_count`.
-fn is_row_of(
-    transaction: &Transaction<'_>,
+/// Whether the row of that number is one of those that are about to be inserted, and this key's.
+fn is_among(new: &[(i64, &Key)], number: i64, key: &Key) -> bool {
+    let Some((first, _)) = new.first() else { return false };
+    usize::try_from(number.abs_diff(*first)).is_ok_and(|place| new.get(place) == Some(&(number, key)))
+}
+
+/// The rows in the file.
+struct KnownRows<'a> {
+    transaction: &'a Transaction<'a>,
     generation: i64,
-    number: i64,
-    key: &Key,
-    attempt_count: u32,
-) -> Attempt<bool> {
-    let mut select = transaction
-        .prepare_cached("select key = ?3, attempts from stale_keys where generation = ?1 and number = ?2")?;
-    let found = select
-        .query_row(params![generation, number, key.as_str()], |row| {
-            Ok((row.get::<_, bool>(0)?, row.get::<_, u32>(1)?))
-        })
-        .optional()?;
-    let Some((true, attempts)) = found else { return Ok(false) };
-    if attempts < attempt_count {
-        let mut raise = transaction
-            .prepare_cached("update stale_keys set attempts = ?3 where generation = ?1 and number = ?2")?;
-        raise.execute(params![generation, number, attempt_count])?;
+    select: CachedStatement<'a>,
+}
+
+impl<'a> KnownRows<'a> {
+    fn of(transaction: &'a Transaction<'_>, generation: i64) -> Attempt<Self> {
+        let select = transaction.prepare_cached(
+            "select key = ?3, attempts from stale_keys where generation = ?1 and number = ?2",
+        )?;
+        Ok(Self { transaction, generation, select })
     }
-    Ok(true)
+
+    /// Whether the row of that number is this key's; its attempts are then raised to `attempt_count`.
+    fn is_of(&mut self, number: i64, key: &Key, attempt_count: u32) -> Attempt<bool> {
+        let found = self
+            .select
+            .query_row(params![self.generation, number, key.as_str()], |row| {
+                Ok((row.get::<_, bool>(0)?, row.get::<_, u32>(1)?))
+            })
+            .optional()?;
+        let Some((true, attempts)) = found else { return Ok(false) };
+        if attempts < attempt_count {
+            let mut raise = self.transaction.prepare_cached(
+                "update stale_keys set attempts = ?3 where generation = ?1 and number = ?2",
+            )?;
+            raise.execute(params![self.generation, number, attempt_count])?;
+        }
+        Ok(true)
+    }
 }
 
 /// Records keys as stale at a later time.
@@ -236,6 +260,32 @@ mod tests {
         assert_eq!(keys_of(&second), keys([2]));
         assert!(store.take(GENERATION, 3, 3).unwrap().is_none());
         assert!(!store.has_due(GENERATION, i64::MAX).unwrap());
+    }
+
+    #[test]
+    fn many_keys_and_few_are_each_recorded_once_and_keep_their_order() {
+        for count in [1, 7, 8, 9, 63, 64, 65, 71, 72, 73, 200] {
+            let (dir, store) = state();
+            store.record_stale(GENERATION, &keys([1_000, 5]), 0, 1).unwrap();
+            // Each twice in one call, among them one that waits already.
+            let twice: Vec<Key> = keys(0..count).into_iter().flat_map(|key| [key.clone(), key]).collect();
+            store.record_stale(GENERATION, &twice, 0, 2).unwrap();
+            store.record_stale(GENERATION, &twice, 0, 3).unwrap();
+            let mut expected = keys([1_000, 5]);
+            expected.extend(keys((0..count).filter(|number| *number != 5)));
+            assert_eq!(store.texts("select key from stale_keys order by number"), texts(&expected));
+            let batch = store.take(GENERATION, 1_000, 4).unwrap().unwrap();
+            assert_eq!(keys_of(&batch), expected);
+            let given_back = [&expected[1..], &expected[1..]].concat();
+            store.release_keys(batch.number, &given_back, 5).unwrap();
+            let reopened = Store::open(dir.path()).unwrap();
+            assert_eq!(keys_of(&reopened.take(GENERATION, 1_000, 6).unwrap().unwrap()), expected[1..]);
+            assert_eq!(store.stale_count(GENERATION).unwrap(), 0);
+        }
+    }
+
+    fn texts(keys: &[Key]) -> Vec<String> {
+        keys.iter().map(ToString::to_string).collect()
     }
 
     #[test]

@@ -6,7 +6,7 @@ use tempfile::TempDir;
 
 use crate::batch::{Batch, Work};
 use crate::key::Key;
-use crate::store::{Acknowledgement, DeadLetter, Store};
+use crate::store::{Acknowledgement, DeadLetter, Difference, DifferenceKind, Store};
 
 pub(super) const GENERATION: &str = "movies-1";
 
@@ -58,6 +58,15 @@ pub(super) fn letter(number: u32, reason: &str) -> DeadLetter {
         error_type: "mapper_parsing_exception".to_owned(),
         reason: reason.to_owned(),
         document: Some(format!("{{\"id\":{number}}}")),
+    }
+}
+
+pub(super) fn difference(number: u32) -> Difference {
+    Difference {
+        key: key(number),
+        kind: DifferenceKind::Extra,
+        fields: vec!["a\"b".to_owned()],
+        seen: "x".to_owned(),
     }
 }
 
