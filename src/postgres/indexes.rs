@@ -21,6 +21,7 @@ use crate::postgres::Source;
 use crate::postgres::client::Client;
 use crate::postgres::connect::classify;
 use crate::postgres::covering::Covering;
+use crate::postgres::plan::SourcePlan;
 use crate::postgres::source::raw_cell;
 use crate::postgres::sql::{Parameters, name, table};
 
@@ -72,6 +73,23 @@ pub(super) fn explain(
         }
     });
     Ok(then == Then::Run)
+}
+
+/// What `check` says of large tables whose rows a full load reads again for every batch.
+fn not_kept(plan: &SourcePlan, tables: &BTreeMap<TableName, Indexed>) -> Vec<Finding> {
+    let mut hints = Vec::new();
+    for relation in &plan.relations {
+        let Some(reason) = relation.not_kept else { continue };
+        if tables.get(&relation.table).is_some_and(Indexed::is_large) {
+            let message = format!(
+                "a full load reads its rows again for every batch and does not keep them in memory, since {}",
+                reason.reason()
+            );
+            let hint = Finding::new(Level::Hint, relation.table.to_string(), message);
+            hints.push(hint.cure(reason.cure(&relation.name)));
+        }
+    }
+    hints
 }
 
 /// Whether the statements of this thread are being explained.
@@ -189,7 +207,7 @@ impl Source {
             }
         }
         let hints = covering.iter().filter(|covering| !missing.contains_key(&covering.statement()));
-        let hints: Vec<Finding> = hints.map(Covering::hint).collect();
+        let hints: Vec<Finding> = hints.map(Covering::hint).chain(not_kept(&plan, &tables)).collect();
         Ok(missing
             .into_iter()
             .map(|(statement, (table, reasons))| {

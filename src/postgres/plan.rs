@@ -9,7 +9,7 @@ use crate::error::{Error, Kind, Result};
 use crate::plan::{DocumentPlan, PlannedColumn, PlannedFilter};
 use crate::postgres::catalog::{Catalog, Column, Table};
 use crate::postgres::plan_document::SelectLists;
-use crate::postgres::related_plan::{KeptRelation, kept_relation};
+use crate::postgres::related_plan::{Keeping, KeptRelation, NotKept, kept_relation};
 use crate::postgres::select::{
     CursorKind, GROUP_NUMBER, SelectList, Side, are_equal_by_bytes, cursor_kind, for_key, for_key_expression,
 };
@@ -97,6 +97,8 @@ pub struct RelationPlan {
     pub range_key: Vec<PlannedColumn>,
     /// How it is read when its rows may be kept in memory.
     pub(super) kept: Option<Box<KeptRelation>>,
+    /// Why they may not be, if that would help.
+    pub(super) not_kept: Option<NotKept>,
 }
 
 /// A column of the nearer table, as it was selected there.
@@ -249,6 +251,7 @@ impl<'a> Planner<'a> {
                 joins,
                 first_columns,
                 kept: None,
+                not_kept: None,
             });
         }
         let mut lists = SelectLists { root: &mut root_select, relations: &mut selects };
@@ -269,8 +272,11 @@ impl<'a> Planner<'a> {
             }
         }
         for (relation, stated) in relations.iter_mut().zip(&self.definition.relations) {
-            relation.kept =
-                kept_relation(self.definition, self.catalog, stated, relation, &key).map(Box::new);
+            match kept_relation(self.definition, self.catalog, stated, relation, &key) {
+                Keeping::Kept(kept) => relation.kept = Some(kept),
+                Keeping::NotKept(reason) => relation.not_kept = Some(reason),
+                Keeping::Useless => {}
+            }
         }
         let watched = watched_tables(self, &key);
         let cursor = self.root_cursor(root_table);

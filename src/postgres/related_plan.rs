@@ -56,35 +56,91 @@ pub(super) enum CellOrigin {
     Related(usize),
 }
 
-/// How the relation can be read with its rows kept, or nothing where that is not possible or not useful.
+/// Whether a relation's rows can be kept.
+pub(super) enum Keeping {
+    /// They can.
+    Kept(Box<KeptRelation>),
+    /// It would help, but cannot be done.
+    NotKept(NotKept),
+    /// No row is needed twice, or none is known by a key.
+    Useless,
+}
+
+/// Why the rows of a relation that many documents share cannot be kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NotKept {
+    /// No poll would see their changes.
+    NoCursor,
+    /// SQL of the definition that may read the link's row as well as the related one.
+    ReadsBoth,
+}
+
+impl NotKept {
+    /// The reason, to stand behind "since".
+    pub(super) fn reason(self) -> &'static str {
+        match self {
+            Self::NoCursor => "the relation has no cursor, so no poll would see that they changed",
+            Self::ReadsBoth => "SQL of the definition may read them together with the link table",
+        }
+    }
+
+    /// What makes it possible, in the relation of this name.
+    pub(super) fn cure(self, relation: &str) -> String {
+        match self {
+            Self::NoCursor => {
+                format!("name a time column that every change sets in relation.{relation}.cursor")
+            }
+            Self::ReadsBoth => {
+                format!(
+                    "say it by columns, as in `where = {{ through.role = \"…\" }}`, in the fields made of {relation}"
+                )
+            }
+        }
+    }
+}
+
+/// How the relation can be read with its rows kept.
 pub(super) fn kept_relation(
     definition: &Definition,
     catalog: &Catalog,
     relation: &Relation,
     planned: &RelationPlan,
     root_key: &[KeyColumn],
-) -> Option<KeptRelation> {
-    let related = catalog.get(&relation.table)?;
+) -> Keeping {
+    match plan_kept(definition, catalog, relation, planned, root_key) {
+        Ok(Some(kept)) => Keeping::Kept(Box::new(kept)),
+        Ok(None) => Keeping::Useless,
+        Err(reason) => Keeping::NotKept(reason),
+    }
+}
+
+fn plan_kept(
+    definition: &Definition,
+    catalog: &Catalog,
+    relation: &Relation,
+    planned: &RelationPlan,
+    root_key: &[KeyColumn],
+) -> Result<Option<KeptRelation>, NotKept> {
+    let Some(related) = catalog.get(&relation.table) else { return Ok(None) };
     let nearer = match &relation.through {
         Some(through) => &through.table,
         None => relation.below.map_or(&definition.root.table, |below| &definition.relations[below.0].table),
     };
-    let nearer = catalog.get(nearer)?;
+    let Some(nearer) = catalog.get(nearer) else { return Ok(None) };
     // A row of its own for each row of the root is needed once.
     let is_used_once = relation.through.is_none() && planned.is_by_root_key;
-    if relation.cursor.is_none()
-        || is_used_once
-        || !related.has_system_columns()
-        || !is_unique_key(related, nearer, &relation.on)
-    {
-        return None;
+    if is_used_once || !related.has_system_columns() || !is_unique_key(related, nearer, &relation.on) {
+        return Ok(None);
+    }
+    if relation.cursor.is_none() {
+        return Err(NotKept::NoCursor);
     }
     let mut link_select = SelectList::default();
     link_select.add((GROUP_NUMBER.to_owned(), CellFormat::Int8));
     let mut select = SelectList::default();
     let mut key = Vec::new();
     for join in &relation.on {
-        let column = related.column(&join.column)?;
+        let Some(column) = related.column(&join.column) else { return Ok(None) };
         select.add(for_key(ROW, column));
         key.push((format!("{ROW}.{}", name(&column.name)), column.type_name.clone()));
     }
@@ -95,7 +151,7 @@ pub(super) fn kept_relation(
             _ if column.expression == GROUP_NUMBER => CellOrigin::Group,
             Side::Row => CellOrigin::Related(select.add(selected).position),
             Side::Link => CellOrigin::Link(link_select.add(selected).position),
-            Side::Unknown => return None,
+            Side::Unknown => return Err(NotKept::ReadsBoth),
         });
     }
     let (link, link_key) = match &relation.through {
@@ -103,12 +159,13 @@ pub(super) fn kept_relation(
         Some(through) => {
             let mut link_key = Vec::new();
             for join in &relation.on {
-                link_key.push(link_select.add(for_key(LINK, nearer.column(&join.nearer)?)));
+                let Some(column) = nearer.column(&join.nearer) else { return Ok(None) };
+                link_key.push(link_select.add(for_key(LINK, column)));
             }
             (Some(link_plan(planned, &table(&through.table), link_select, root_key)), link_key)
         }
     };
-    Some(KeptRelation {
+    Ok(Some(KeptRelation {
         link,
         link_key,
         from: format!("{} as {ROW}", table(&relation.table)),
@@ -117,7 +174,7 @@ pub(super) fn kept_relation(
         origins,
         table: table(&relation.table),
         row_estimate: (related.row_estimate >= 0.0).then_some(related.row_estimate as u64),
-    })
+    }))
 }
 
 /// Whether the join leads to one row at most, and equal keys have equal bytes.
@@ -157,5 +214,6 @@ fn link_plan(
         range_select,
         range_key,
         kept: None,
+        not_kept: None,
     }
 }

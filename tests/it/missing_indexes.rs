@@ -210,3 +210,26 @@ fn no_covering_index_is_named_where_it_is_there_or_cannot_be() {
     let said = program.command(&["check"]).output;
     assert!(!said.contains("hint"), "{said}");
 }
+
+#[test]
+fn a_large_table_that_a_load_cannot_keep_in_memory_is_named_with_the_cure() {
+    let (database, _index, program) = bench("not_kept");
+    database.execute(&format!(
+        "{TABLES};
+         insert into tag (id, name) select n, repeat(md5(n::text), 10) from generate_series(1000, 9000) n;
+         analyze"
+    ));
+    let said = |definition: &str| {
+        program.write("films.toml", definition);
+        let checked = program.command(&["check"]);
+        assert_eq!(checked.code, 0, "{}{}", checked.log, checked.output);
+        checked.output.lines().filter(|line| line.contains("does not keep them in memory")).count()
+    };
+    assert_eq!(said(DEFINITION), 0);
+    let cursor = "[relation.tag]\n    table = \"tag\"\n    cursor = \"modified\"\n";
+    assert!(DEFINITION.contains(cursor));
+    assert_eq!(said(&DEFINITION.replace(cursor, "[relation.tag]\n    table = \"tag\"\n")), 1);
+    // What is computed of both tables.
+    let both = "tags = { list = \"tag\", value = { sql = \"t.name || through.film_id\" } }";
+    assert_eq!(said(&DEFINITION.replace("tags = { list = \"tag\", value = \"name\" }", both)), 1);
+}
