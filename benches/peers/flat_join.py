@@ -52,18 +52,25 @@ def actions(connection, index):
                 yield {"_index": index, "_id": str(key), "_source": document(list(group))}
 
 
-def main():
+def connect(**options):
     setting = os.environ.get
-    client = Elasticsearch(setting("ELASTIC_URL"))
-    connection = psycopg.connect(
+    return psycopg.connect(
         host=setting("PG_DSN__HOST"),
         port=setting("PG_DSN__PORT"),
         user=setting("PG_DSN__USER"),
         password=setting("PG_DSN__PASSWORD"),
         dbname=setting("PG_DSN__DBNAME"),
+        **options,
     )
-    with connection:
-        helpers.bulk(client, actions(connection, setting("ELASTIC_INDEX")), chunk_size=PAGE)
+
+
+def send(actions):
+    helpers.bulk(Elasticsearch(os.environ["ELASTIC_URL"]), actions, chunk_size=PAGE)
+
+
+def main():
+    with connect() as connection:
+        send(actions(connection, os.environ["ELASTIC_INDEX"]))
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@
 #[path = "../common/servers/mod.rs"]
 mod servers;
 
+mod losses;
 mod pgsync;
 
 use std::path::{Path, PathBuf};
@@ -31,6 +32,7 @@ use servers::table::{Table, percentile, print_markdown};
 
 const OWN: &str = "pgsluice";
 const SCRIPT: &str = "Python script, flat join";
+const POLLING: &str = "Python script, polling like Logstash";
 const PGSYNC: &str = "pgsync";
 
 /// How long a program may take to get ready, and to deliver what was changed.
@@ -51,6 +53,7 @@ fn main() {
     let bench = Bench { settings: &settings, films: &films, peers: &peers, pgsync };
     bench.loads(&mut report);
     bench.changes(&mut report);
+    bench.losses();
     report.finish();
 }
 
@@ -80,21 +83,17 @@ impl Bench<'_> {
         }
         for round in 1..=self.settings.round_count {
             println!("round {round}");
-            for name in [OWN, SCRIPT, PGSYNC] {
+            for name in [OWN, SCRIPT, POLLING, PGSYNC] {
                 if !self.settings.wants(name) {
                     continue;
                 }
                 sink.reset();
                 let state = tempfile::tempdir().unwrap();
                 let place = Place { database, url: &sink.url, index_name: "movies", state: state.path() };
-                let script = format!(
-                    "{} {}",
-                    self.peers.join("script/bin/python").display(),
-                    Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/peers/flat_join.py").display()
-                );
                 let command = match name {
                     OWN => command(self.settings, None, "once", place),
-                    SCRIPT => command(self.settings, Some(&script), "", place),
+                    SCRIPT => self.script("flat_join.py", place),
+                    POLLING => self.script("polling.py --once", place),
                     _ => self.pgsync.load(&sink.url),
                 };
                 let sample: Sample = measure_program(database, None, command, || sink.taken());
@@ -103,21 +102,30 @@ impl Bench<'_> {
             }
         }
         table.print();
-        for peer in [PGSYNC, SCRIPT] {
+        for peer in [PGSYNC, SCRIPT, POLLING] {
             table.ratio_of_rates(report, OWN, peer);
             table.ratio_of_costs(report, OWN, peer);
             table.ratio_of_memory(report, OWN, peer);
         }
     }
 
+    /// A script of `benches/peers`, with its arguments.
+    fn script(&self, script: &str, place: Place<'_>) -> Command {
+        let python = self.peers.join("script/bin/python");
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/peers");
+        let script = format!("{} -B {}/{script}", python.display(), folder.display());
+        command(self.settings, Some(&script), "", place)
+    }
+
     /// Few changes a second, by each program that follows changes.
     fn changes(&self, report: &mut Report) {
         let per_second = self.settings.size("BENCH_CHANGES", 20, 20);
         let seconds = self.settings.size("BENCH_SECONDS", 20, 2);
-        let keys = self.films.scattered_keys((2 * per_second * seconds).min(self.films.count));
-        let (own_keys, pgsync_keys) = keys.split_at(keys.len() / 2);
+        let names = [OWN, POLLING, PGSYNC];
+        let count = names.len() as u64 * per_second * seconds;
+        let keys = self.films.scattered_keys(count.min(self.films.count));
         let mut lines = Vec::new();
-        for (name, keys) in [(OWN, own_keys), (PGSYNC, pgsync_keys)] {
+        for (name, keys) in names.into_iter().zip(keys.chunks(keys.len() / names.len())) {
             let (probes, keys) = keys.split_at(3);
             if !self.settings.wants(name) {
                 continue;
@@ -126,10 +134,10 @@ impl Bench<'_> {
             let state = tempfile::tempdir().unwrap();
             let database = &self.films.database;
             let place = Place { database, url: &sink.url, index_name: "movies", state: state.path() };
-            let mut command = if name == OWN {
-                command(self.settings, None, "run", place)
-            } else {
-                self.pgsync.follow(&sink.url)
+            let mut command = match name {
+                OWN => command(self.settings, None, "run", place),
+                POLLING => self.script("polling.py", place),
+                _ => self.pgsync.follow(&sink.url),
             };
             if name == OWN {
                 command.env("REQUEST_INTERVAL", "0.2");

@@ -56,6 +56,11 @@ impl<'a> Index<'a> {
         call("GET", &format!("{}/{}/_count", self.url, self.name), None)["count"].as_u64().unwrap_or(0)
     }
 
+    /// A document as it is, at once; null if there is none.
+    pub fn document(&self, id: &str) -> Value {
+        call("GET", &format!("{}/{}/_doc/{id}", self.url, self.name), None)["_source"].take()
+    }
+
     pub fn refresh(&self) {
         call("POST", &format!("{}/{}/_refresh", self.url, self.name), None);
     }
