@@ -107,7 +107,7 @@ impl Bench {
                 {
                     let sample = loads.replayed(url, pieces, *connection_count, filled);
                     beside.add(&row(server, replay), sample);
-                    beside.add(&row(server, load), loads.into_server(url, filled));
+                    beside.add(&row(server, load), loads.load_server(url, filled));
                 }
             }
         }

@@ -88,10 +88,10 @@ impl Bench {
                 store.acknowledge(batch.number, &outcome, NOW).unwrap();
             }));
         }
-        self.add(&format!("{case}: record the page of a poll, keys as rows"), recording);
-        self.add(&format!("{case}: record it again, all of it stale already"), recording_again);
-        self.add(&format!("{case}: take, rows to one buffer"), taking);
-        self.add(&format!("{case}: acknowledge the buffer"), acknowledging);
+        self.add(&format!("{case}: record the page of a poll, keys as rows"), &recording);
+        self.add(&format!("{case}: record it again, all of it stale already"), &recording_again);
+        self.add(&format!("{case}: take, rows to one buffer"), &taking);
+        self.add(&format!("{case}: acknowledge the buffer"), &acknowledging);
     }
 
     /// Ranges of a full load.
@@ -108,7 +108,7 @@ impl Bench {
                 store.acknowledge(batch.number, &outcome(&applied), NOW).unwrap();
             }));
         }
-        self.add("a range of a full load: take and acknowledge", total);
+        self.add("a range of a full load: take and acknowledge", &total);
     }
 
     /// The least that SQLite can be asked for.
@@ -146,12 +146,12 @@ impl Bench {
                 sqlite.execute("delete from stale", []).unwrap();
             }));
         }
-        self.add(BARE_BUFFER, buffer);
-        self.add(BARE_ROWS, rows);
+        self.add(BARE_BUFFER, &buffer);
+        self.add(BARE_ROWS, &rows);
     }
 
     /// Adds the mean of a round.
-    fn add(&mut self, name: &str, seconds: Vec<f64>) {
+    fn add(&mut self, name: &str, seconds: &[f64]) {
         let value = seconds.iter().sum::<f64>() / seconds.len() as f64 * 1e3;
         match self.rows.iter_mut().find(|(known, _)| known == name) {
             Some((_, values)) => values.push(value),

@@ -171,10 +171,12 @@ fn read_of_link(planned: &RelationPlan, columns: &[LinkColumn]) -> Option<BTreeS
     let kept = planned.kept.as_ref().and_then(|kept| kept.link.as_ref());
     let lists = [Some(&planned.range_select), kept.map(|link| &link.range_select)];
     let mut read = BTreeSet::new();
-    for (selected, _) in lists.into_iter().flatten().flat_map(|list| list.columns()) {
-        let is_known = |column: &str| columns.iter().any(|known| known.name == column);
-        let is_free = selected.side == Side::Unknown;
-        read.extend(link_columns_in(&selected.expression, is_free, &is_known)?);
+    let is_known = |column: &str| columns.iter().any(|known| known.name == column);
+    for list in lists.into_iter().flatten() {
+        for (selected, _) in list.columns() {
+            let is_free = selected.side == Side::Unknown;
+            read.extend(link_columns_in(&selected.expression, is_free, &is_known)?);
+        }
     }
     Some(read)
 }
