@@ -70,10 +70,10 @@ impl Bench {
             table.add(EXTRACTION, measure(&films.database, None, || (films.count, films.run_extraction())));
         }
         if settings.wants(NULL) {
-            table.add(NULL, loads.into_sink(None));
+            table.add(NULL, loads.load_sink(None));
         }
         if let Some(other) = settings.other.as_deref().filter(|_| settings.wants(OTHER)) {
-            table.add(OTHER, loads.into_sink(Some(other)));
+            table.add(OTHER, loads.load_sink(Some(other)));
         }
         for (server, url) in &settings.servers {
             for connection_count in [1, 2] {
@@ -85,7 +85,7 @@ impl Bench {
             }
             let name = load_name(server);
             if settings.wants(&name) {
-                table.add(&name, loads.into_server(url, Filled::AsItIs));
+                table.add(&name, loads.load_server(url, Filled::AsItIs));
             }
         }
     }

@@ -47,12 +47,12 @@ impl Loads {
     }
 
     /// By the program, or by another command, into the null sink.
-    pub fn into_sink(&self, other: Option<&str>) -> Sample {
+    pub fn load_sink(&self, other: Option<&str>) -> Sample {
         load_into_sink(&self.settings, &self.films, &self.sink, other)
     }
 
     /// By the program into a real index server.
-    pub fn into_server(&self, url: &str, filled: Filled) -> Sample {
+    pub fn load_server(&self, url: &str, filled: Filled) -> Sample {
         let index = Index::named(url);
         let state = tempfile::tempdir().unwrap();
         let database = &self.films.database;
