@@ -52,20 +52,14 @@ pub(super) struct Joined<'a> {
     cache: &'a RelatedCache,
     position: u16,
     plan: &'a KeptRelation,
-    rows: Rows,
-    group_of_row: Vec<u32>,
+    found: Links,
     /// Links that are not looked up yet, with the cells that the relation's rows have of them.
     links: Vec<Link>,
     link_cells: Rows,
     /// Their keys, framed, one behind the other.
     keys: Vec<u8>,
-    /// Of the links that wait for a row that is to be fetched: the cells that the relation's rows have of them.
-    waiting: Rows,
-    /// For each of these the number of the row to fetch, and the group.
-    targets: Vec<(u32, u32)>,
-    /// The numbers of the keys to fetch by, and the text of each, column by column.
+    /// The numbers of the keys to fetch by.
     missing: NumberByKey,
-    texts: Vec<Vec<String>>,
     /// Of the link at hand.
     related: Vec<Option<&'a [u8]>>,
 }
@@ -74,16 +68,18 @@ pub(super) struct Joined<'a> {
 pub(super) struct Links {
     rows: Rows,
     group_of_row: Vec<u32>,
+    /// Of the links that wait for a row that is to be fetched: the cells that the relation's rows have of them.
     waiting: Rows,
+    /// For each of these the number of the row to fetch, and the group.
     targets: Vec<(u32, u32)>,
-    missing_count: usize,
+    /// The texts of the keys to fetch by, column by column.
     texts: Vec<Vec<String>>,
 }
 
 impl Links {
     /// Whether rows are to be fetched.
     pub(super) fn are_missing_rows(&self) -> bool {
-        self.missing_count > 0
+        !self.targets.is_empty()
     }
 }
 
@@ -103,15 +99,17 @@ impl<'a> Joined<'a> {
             cache,
             position,
             plan,
-            rows: Rows::new(plan.origins.len()),
-            group_of_row: Vec::new(),
+            found: Links {
+                rows: Rows::new(plan.origins.len()),
+                group_of_row: Vec::new(),
+                waiting: Rows::new(link_width),
+                targets: Vec::new(),
+                texts: vec![Vec::new(); plan.link_key.len()],
+            },
             links: Vec::with_capacity(LOOKED_UP_TOGETHER),
             link_cells: Rows::new(link_width),
             keys: Vec::new(),
-            waiting: Rows::new(link_width),
-            targets: Vec::new(),
             missing: NumberByKey::default(),
-            texts: vec![Vec::new(); plan.link_key.len()],
             related: Vec::new(),
         }
     }
@@ -151,7 +149,8 @@ impl<'a> Joined<'a> {
         }
         let touched = links.iter().filter_map(|link| link.place).map(|place| self.cache.touch(place));
         std::hint::black_box(touched.fold(0, u8::wrapping_add));
-        let (before, waiting_before) = (self.rows.byte_count(), self.waiting.byte_count());
+        let byte_count = |found: &Links| found.rows.byte_count() + found.waiting.byte_count();
+        let before = byte_count(&self.found);
         let keys = std::mem::take(&mut self.keys);
         let mut start = 0;
         for (number, link) in links.iter().enumerate() {
@@ -162,17 +161,12 @@ impl<'a> Joined<'a> {
         self.links.clear();
         self.keys.clear();
         self.link_cells.truncate(0);
-        let cost = self.rows.byte_count() - before + self.waiting.byte_count() - waiting_before;
-        Ok(spend(left, cost))
+        Ok(spend(left, byte_count(&self.found) - before))
     }
 
     /// Joins what still waits; nothing if the rows are over `left` bytes.
     pub(super) fn finish(mut self, left: &mut usize) -> Result<Option<Links>> {
-        if !self.look_up(left)? {
-            return Ok(None);
-        }
-        let Self { rows, group_of_row, waiting, targets, missing, texts, .. } = self;
-        Ok(Some(Links { rows, group_of_row, waiting, targets, missing_count: missing.len(), texts }))
+        Ok(self.look_up(left)?.then_some(self.found))
     }
 
     fn join(&mut self, number: usize, link: &Link, key: &[u8]) -> Result<()> {
@@ -187,23 +181,24 @@ impl<'a> Joined<'a> {
             self.related.clear();
             self.related.extend(kept);
             let related = |column: usize| self.related.get(column).copied().flatten();
-            push_joined(&mut self.rows, self.plan, cells, related)?;
-            self.group_of_row.push(link.group);
+            push_joined(&mut self.found.rows, self.plan, cells, related)?;
+            self.found.group_of_row.push(link.group);
             return Ok(());
         }
         for cell in cells {
-            push(&mut self.waiting, cell)?;
+            push(&mut self.found.waiting, cell)?;
         }
         let next = self.missing.len() as u32;
         let number = self.missing.get(key).copied().unwrap_or(next);
         if number == next {
             self.missing.insert(key.to_vec(), next);
-            for ((texts, column), cell) in self.texts.iter_mut().zip(&self.plan.link_key).zip(Cells::new(key))
+            for ((texts, column), cell) in
+                self.found.texts.iter_mut().zip(&self.plan.link_key).zip(Cells::new(key))
             {
                 texts.push(column.format.text(cell.unwrap_or_default()));
             }
         }
-        self.targets.push((number, link.group));
+        self.found.targets.push((number, link.group));
         Ok(())
     }
 }
@@ -330,8 +325,8 @@ impl Source {
         links: Links,
         left: &mut usize,
     ) -> Result<Option<RowsOfGroups>> {
-        let Links { mut rows, mut group_of_row, waiting, targets, missing_count, texts } = links;
-        let Some((fetched, row_of_missing)) = self.fetch(relation, plan, texts, missing_count, left)? else {
+        let Links { mut rows, mut group_of_row, waiting, targets, texts } = links;
+        let Some((fetched, row_of_missing)) = self.fetch(relation, plan, texts, left)? else {
             return Ok(None);
         };
         let before = rows.byte_count();
@@ -368,11 +363,11 @@ impl Source {
         relation: &RelationPlan,
         plan: &KeptRelation,
         texts: Vec<Vec<String>>,
-        count: usize,
         left: &mut usize,
     ) -> Result<Option<(Rows, Vec<Option<u32>>)>> {
         let width = plan.select.formats().len();
         let mut fetched = Rows::new(width);
+        let count = texts.first().map_or(0, Vec::len);
         let mut row_of_missing = vec![None; count];
         if count == 0 {
             return Ok(Some((fetched, row_of_missing)));
