@@ -19,6 +19,7 @@ pub mod finding;
 pub mod form;
 pub(crate) mod json_string;
 pub mod key;
+pub(crate) mod key_hash;
 pub mod metrics;
 pub mod plan;
 pub mod rows;

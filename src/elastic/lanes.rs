@@ -1,16 +1,17 @@
 //! How many bulk requests may be under way at once, as the server's load and speed allow.
 //!
-//! It begins with two: while a server works on one request, it can take in the next. Now and then one more is tried, or one less, and kept only if that pays: if the server takes at
-//! least a tenth more bytes in the same time with the larger number. What a server of many nodes and cores answers as
-//! quickly beside others is gained by every lane; one that is busy already answers each of them later, and then the
-//! smaller number stays. Trials that change nothing become rare. A server that refuses for load (429, 503) is left with
-//! fewer at once, by half of the share that it refuses, and what was known of its speed is forgotten; they come back
-//! one by one, when bodies are back at their size. Nothing here waits or talks to anyone.
+//! It begins with two: while a server works on one request, it can take in the next. Now and then one more is tried, or
+//! one less, and kept only if that pays: if the server takes at least a tenth more bytes in the same time with the
+//! larger number. What a server of many nodes and cores answers as quickly beside others is gained by every lane; one
+//! that is busy already answers each of them later, and then the smaller number stays. Trials that change nothing
+//! become rare. A server that refuses for load (429, 503) is left with fewer at once, by half of the share that it
+//! refuses, and what was known of its speed is forgotten; they come back one by one, when bodies are back at their
+//! size. Nothing here waits or talks to anyone.
 
 use std::time::Duration;
 
-/// With ready bodies a single node on two processors took 1.4 to 1.7 times as many from two connections as from one, and little
-/// more from four.
+/// With ready bodies a single node on two processors took 1.4 to 1.7 times as many from two connections as from one, and
+/// little more from four.
 const FIRST: usize = 2;
 
 /// So many requests tell what a number of lanes achieves: their median is not moved by three that were slow by chance.

@@ -9,10 +9,10 @@
 //! for many at once.
 
 use std::collections::VecDeque;
-use std::hash::BuildHasher;
 
-use hashbrown::{DefaultHashBuilder, HashTable};
+use hashbrown::HashTable;
 
+use crate::key_hash::{KeyHash, KeyHasher};
 use crate::postgres::framed::{Cells, push_cell};
 
 /// Bytes of a segment. A row that does not fit into one is not kept.
@@ -30,9 +30,6 @@ const HEAD_BYTES: usize = 8;
 /// Where a row lies.
 pub(super) type Place = u32;
 
-/// Tells keys apart, but for few.
-pub(super) type KeyHash = u32;
-
 /// A row in the table of places.
 #[derive(Clone, Copy)]
 struct Entry {
@@ -47,7 +44,7 @@ pub(super) struct RelatedCache {
     /// The number of the first segment.
     first: u32,
     places: HashTable<Entry>,
-    hasher: DefaultHashBuilder,
+    hasher: KeyHasher,
     /// A row while it is put together.
     row: Vec<u8>,
 }
@@ -61,7 +58,7 @@ impl RelatedCache {
             segments: VecDeque::new(),
             first: 0,
             places: HashTable::new(),
-            hasher: DefaultHashBuilder::default(),
+            hasher: KeyHasher::default(),
             row: Vec::new(),
         }
     }
@@ -77,12 +74,12 @@ impl RelatedCache {
 
     /// The hash of a relation's key, a number of framed cells.
     pub(super) fn hash(&self, relation: u16, key: &[u8]) -> KeyHash {
-        (self.hasher.hash_one(key) >> 32) as u32 ^ u32::from(relation).wrapping_mul(0x9e37_79b9)
+        self.hasher.of_value((relation, key))
     }
 
     /// A row whose key most likely has this hash; none if no row's has.
     pub(super) fn candidate(&self, hash: KeyHash) -> Option<Place> {
-        self.places.find(spread(hash), |entry| entry.hash == hash).map(|entry| entry.place)
+        self.places.find(hash.spread(), |entry| entry.hash == hash).map(|entry| entry.place)
     }
 
     /// Has a row's beginning brought near the processor; the value says nothing, but has to be used.
@@ -100,7 +97,7 @@ impl RelatedCache {
     /// The cells of a relation's row, key first.
     pub(super) fn find(&self, hash: KeyHash, relation: u16, key: &[u8]) -> Option<Cells<'_>> {
         let is_it = |entry: &Entry| entry.hash == hash && self.cells_if(entry.place, relation, key).is_some();
-        let entry = self.places.find(spread(hash), is_it)?;
+        let entry = self.places.find(hash.spread(), is_it)?;
         self.cells_if(entry.place, relation, key)
     }
 
@@ -151,14 +148,14 @@ impl RelatedCache {
         segment.extend_from_slice(row);
         let number = (self.first + self.segments.len() as u32 - 1) % SEGMENT_NUMBERS;
         let entry = Entry { hash, place: number << SEGMENT_BITS | offset };
-        self.places.insert_unique(spread(hash), entry, |entry| spread(entry.hash));
+        self.places.insert_unique(hash.spread(), entry, |entry| entry.hash.spread());
     }
 
     /// Drops a row.
     pub(super) fn forget(&mut self, relation: u16, key: &[u8]) {
         let hash = self.hash(relation, key);
         let Self { segments, first, places, .. } = self;
-        let found = places.find_entry(spread(hash), |entry| {
+        let found = places.find_entry(hash.spread(), |entry| {
             let (of, key_end, row) = parts(segments, *first, entry.place);
             entry.hash == hash && of == relation && &row[HEAD_BYTES..key_end] == key
         });
@@ -185,7 +182,7 @@ impl RelatedCache {
             offset += row.len();
         }
         for (place, hash) in rows {
-            if let Ok(entry) = self.places.find_entry(spread(hash), |known| known.place == place) {
+            if let Ok(entry) = self.places.find_entry(hash.spread(), |known| known.place == place) {
                 entry.remove();
             }
         }
@@ -200,11 +197,6 @@ impl RelatedCache {
     fn parts(&self, place: Place) -> (u16, usize, &[u8]) {
         parts(&self.segments, self.first, place)
     }
-}
-
-/// The hash as the table of places takes it, which uses the highest and the lowest bits of 64 (by the golden ratio).
-fn spread(hash: KeyHash) -> u64 {
-    u64::from(hash).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
 /// The segment of a place, and where it is in it.

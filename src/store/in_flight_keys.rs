@@ -9,8 +9,8 @@ use hashbrown::hash_table::Entry;
 
 use crate::batch::BatchNumber;
 use crate::key::Key;
+use crate::key_hash::KeyHash;
 use crate::store::key_buffer;
-use crate::store::key_hash::KeyHash;
 
 /// The keys of all in-flight batches of a generation; each is in one of them.
 #[derive(Debug, Default)]
@@ -117,7 +117,7 @@ impl Boarding<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::key_hash::KeyHasher;
+    use crate::key_hash::KeyHasher;
     use crate::store::testing::{key, keys};
 
     fn board(in_flight: &mut InFlightKeys, number: u64, hash: KeyHash, keys: &[Key]) -> usize {

@@ -10,10 +10,10 @@ use rusqlite::{Connection, Transaction};
 
 use crate::batch::BatchNumber;
 use crate::key::Key;
+use crate::key_hash::KeyHasher;
 use crate::store::failure::{Attempt, Failure};
 use crate::store::in_flight_keys::InFlightKeys;
 use crate::store::key_buffer;
-use crate::store::key_hash::KeyHasher;
 use crate::store::stale_index::StaleIndex;
 
 #[derive(Debug)]

@@ -30,7 +30,6 @@ mod full_load;
 mod generations;
 mod in_flight_keys;
 mod key_buffer;
-mod key_hash;
 mod key_state;
 mod lock;
 mod memory;

@@ -6,7 +6,7 @@
 
 use hashbrown::HashTable;
 
-use crate::store::key_hash::KeyHash;
+use crate::key_hash::KeyHash;
 
 /// A map of this many keys is given back when it is empty.
 const KEPT_CAPACITY: usize = 10_000;
@@ -61,7 +61,7 @@ impl StaleIndex {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::key_hash::KeyHasher;
+    use crate::key_hash::KeyHasher;
     use crate::store::testing::{GENERATION, acknowledge_all, keys, keys_of, state};
 
     #[test]
