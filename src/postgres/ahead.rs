@@ -52,23 +52,18 @@ impl Source {
         Ok(read)
     }
 
-    /// Whether rows that are kept are there already, and no batch had to be cut lately.
+    /// Whether rows that are kept are there already.
     fn can_send_ahead(&self, plan: &SourcePlan) -> bool {
-        let mut has_one = false;
-        for (position, relation) in plan.relations.iter().enumerate() {
-            if relation.is_by_root_key {
-                has_one = true;
-                if relation.kept.is_some() && self.kept.is_some() && !self.is_filled(position) {
-                    return false;
-                }
-            }
-        }
-        has_one && self.row_limit >= self.limits.chunk_size && !indexes::is_explaining()
+        let misses_rows = plan.relations.iter().enumerate().any(|(position, relation)| {
+            let is_kept = relation.kept.is_some() && self.kept.is_some();
+            relation.is_by_root_key && is_kept && !self.is_filled(position)
+        });
+        !misses_rows && !indexes::is_explaining()
     }
 
     fn send_ahead(&mut self, plan: &SourcePlan, range: &KeyRange) -> Ahead {
         let begin = self.client.send_simple(self.begin_snapshot.clone());
-        let (statement, parameters) = self.roots_statement(plan, &Work::Range(range.clone()));
+        let (statement, parameters) = self.roots_statement(plan, &Work::Range(range.clone()), None);
         let roots = send(&mut self.client, statement, parameters);
         let relations: Vec<_> = plan
             .relations
@@ -99,7 +94,12 @@ impl Source {
             .take_simple(begin)
             .map_err(|error| classify(&error, "cannot begin a transaction".to_owned()))?;
         let mut roots = Rows::new(plan.root.select.formats().len());
-        if self.take_roots(plan, sent_roots, &mut roots)? || roots.len() <= 1 {
+        if self.take_roots(plan, sent_roots, &mut roots)? {
+            self.row_limit.learn(roots.len(), self.limits.batch_bytes);
+            return Ok(None);
+        }
+        // A single document may be larger than a batch.
+        if roots.len() <= 1 {
             return Ok(None);
         }
         let mut left = self.limits.batch_bytes.saturating_sub(roots.byte_count());
@@ -112,6 +112,7 @@ impl Source {
                     let reading = self.reading(position, plan);
                     let read = self.read_by_range(reading, Answer::Sent(sent), &numbers, &mut left)?;
                     if read.is_none() {
+                        self.row_limit.learn(roots.len(), self.limits.batch_bytes);
                         return Ok(None);
                     }
                     read
@@ -134,7 +135,9 @@ impl Source {
         if is_over {
             self.begin()?;
         }
-        let Some(relations) = self.read_relations(plan, &batch.work, false, &roots, first_rows, left)? else {
+        let relations = self.read_relations(plan, &batch.work, false, &roots, first_rows, &mut left)?;
+        self.row_limit.learn(roots.len(), self.limits.batch_bytes - left);
+        let Some(relations) = relations else {
             if is_over {
                 self.commit()?;
             }

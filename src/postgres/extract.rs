@@ -82,19 +82,19 @@ impl Source {
         let plan = Arc::clone(&self.plan);
         let limits = self.limits;
         let mut roots = Rows::new(plan.root.select.formats().len());
-        let (is_complete, is_over) = self.read_roots(&plan, &batch.work, &mut roots)?;
-        let mut is_cut = !is_complete;
-        let mut is_cut_by_bytes = is_over;
+        let mut is_cut = !self.read_roots(&plan, &batch.work, &mut roots)?;
         let mut refused = Vec::new();
         let relations = loop {
-            let budget = if roots.len() <= 1 { limits.document_max_bytes } else { limits.batch_bytes }
-                .saturating_sub(roots.byte_count());
-            match self.read_relations(&plan, &batch.work, is_cut, &roots, Vec::new(), budget)? {
-                Some(relations) => break relations,
+            let byte_limit = if roots.len() <= 1 { limits.document_max_bytes } else { limits.batch_bytes };
+            let mut left = byte_limit.saturating_sub(roots.byte_count());
+            match self.read_relations(&plan, &batch.work, is_cut, &roots, Vec::new(), &mut left)? {
+                Some(relations) => {
+                    self.row_limit.learn(roots.len(), byte_limit - left);
+                    break relations;
+                }
                 None if roots.len() > 1 => {
                     roots.truncate(roots.len() / 2);
                     is_cut = true;
-                    is_cut_by_bytes = true;
                 }
                 None => {
                     refused.push(Refusal {
@@ -109,7 +109,6 @@ impl Source {
                 }
             }
         };
-        self.learn_row_limit(is_cut_by_bytes.then_some(roots.len()));
         let key_of = |row: usize| root_key(&plan.document.key, &roots, row);
         let mut missing = Vec::new();
         let mut unread = Vec::new();
@@ -155,10 +154,12 @@ impl Source {
         })
     }
 
-    /// Reads root rows until the bytes are over `batch_bytes`; returns whether all were read, and whether it was the
-    /// bytes that ended it.
-    fn read_roots(&mut self, plan: &SourcePlan, work: &Work, roots: &mut Rows) -> Result<(bool, bool)> {
-        let (statement, parameters) = self.roots_statement(plan, work);
+    /// Reads root rows until the bytes are over `batch_bytes`; returns whether all were read.
+    fn read_roots(&mut self, plan: &SourcePlan, work: &Work, roots: &mut Rows) -> Result<bool> {
+        let row_limit = self.row_limit();
+        // What was taken by a larger limit may be much more than fits.
+        let is_limited = self.row_limit.is_lowered() && matches!(work, Work::Range(_));
+        let (statement, parameters) = self.roots_statement(plan, work, is_limited.then_some(row_limit));
         let mut is_over = false;
         stream(
             &mut self.client,
@@ -169,8 +170,8 @@ impl Source {
             &mut roots_sink(self.limits.batch_bytes, roots, &mut is_over),
         )?;
         // As many rows as the limit lets through: there may be more.
-        let is_at_limit = self.limits_rows_of(work) && roots.len() >= self.row_limit;
-        Ok((!is_over && !is_at_limit, is_over))
+        let is_at_limit = is_limited && roots.len() >= row_limit;
+        Ok(!is_over && !is_at_limit)
     }
 
     /// Takes the root rows of a range whose statement was sent; returns whether they are more bytes than a batch may have.
@@ -188,13 +189,13 @@ impl Source {
         Ok(is_over)
     }
 
-    /// Whether the statement for the root rows asks for fewer than there may be.
-    fn limits_rows_of(&self, work: &Work) -> bool {
-        self.row_limit < self.limits.chunk_size && matches!(work, Work::Range(_))
-    }
-
-    /// The statement that reads the root rows.
-    pub(super) fn roots_statement(&self, plan: &SourcePlan, work: &Work) -> (String, Parameters) {
+    /// The statement that reads the root rows, of a range at most `row_limit` if there is one.
+    pub(super) fn roots_statement(
+        &self,
+        plan: &SourcePlan,
+        work: &Work,
+        row_limit: Option<usize>,
+    ) -> (String, Parameters) {
         let root = &plan.root;
         let mut parameters = Parameters::default();
         let mut conditions = Vec::new();
@@ -220,10 +221,10 @@ impl Source {
             conditions.push("true".to_owned());
         }
         let order = match work {
-            Work::Range(_) if self.limits_rows_of(work) => {
-                format!(" order by {} limit {}", key_order(root), self.row_limit)
+            Work::Range(_) => {
+                let limit = row_limit.map(|limit| format!(" limit {limit}")).unwrap_or_default();
+                format!(" order by {}{limit}", key_order(root))
             }
-            Work::Range(_) => format!(" order by {}", key_order(root)),
             Work::Keys(_) => String::new(),
         };
         let statement =

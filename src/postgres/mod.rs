@@ -28,6 +28,7 @@ mod related_plan;
 mod related_read;
 mod relations;
 mod repeats;
+mod row_limit;
 mod select;
 mod server;
 mod shape;

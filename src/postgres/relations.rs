@@ -103,7 +103,7 @@ pub(super) fn range_statement(
 }
 
 impl Source {
-    /// Reads every relation's rows; nothing if they are more than `budget` bytes, a row counted as often as the
+    /// Reads every relation's rows; nothing if they are more bytes than are `left`, a row counted as often as the
     /// documents show it.
     ///
     /// `first_rows` has what was read of each relation before, where anything was.
@@ -114,10 +114,9 @@ impl Source {
         is_cut: bool,
         roots: &Rows,
         mut first_rows: Vec<Option<FirstRows>>,
-        budget: usize,
+        left: &mut usize,
     ) -> Result<Option<Vec<RelatedRows>>> {
         let mut relations: Vec<RelatedRows> = Vec::with_capacity(plan.relations.len());
-        let mut left = budget;
         let mut uses: Vec<Option<Vec<u64>>> = Vec::with_capacity(plan.relations.len());
         let mut numbers: Option<NumberByKey> = None;
         // A document by itself is not to be refused for what is held beside its rows.
@@ -145,15 +144,15 @@ impl Source {
                         let (statement, parameters) = range_statement(plan, reading.first(), &range);
                         let numbers = numbers.get_or_insert_with(|| root_numbers(plan, roots));
                         let answer = Answer::Of(statement, parameters);
-                        self.read_by_range(reading, answer, numbers, &mut left)?
+                        self.read_by_range(reading, answer, numbers, left)?
                     }
-                    _ => self.read_by_groups(reading, nearer, &groups, &mut left)?,
+                    _ => self.read_by_groups(reading, nearer, &groups, left)?,
                 };
             }
             let related = match (first, kept) {
                 (Some(FirstRows::Whole(rows)), _) => Some(rows),
                 (Some(FirstRows::Linked(links)), Some(kept)) => {
-                    self.complete(position, relation, kept, links, &mut left)?
+                    self.complete(position, relation, kept, links, left)?
                 }
                 // Links are read of kept relations alone.
                 (Some(FirstRows::Linked(_)), None) | (None, _) => None,
@@ -171,7 +170,7 @@ impl Source {
                 let used = if is_by_range { None } else { uses_of_rows(&related, nearer) };
                 let repeated = used.as_ref().map_or(0, |used| repeated_byte_count(&related.rows, used));
                 match left.checked_sub(usize::try_from(repeated).unwrap_or(usize::MAX)) {
-                    Some(rest) => left = rest,
+                    Some(rest) => *left = rest,
                     None => return Ok(None),
                 }
                 uses.push(used);

@@ -14,6 +14,7 @@ use crate::postgres::connect::{begin_snapshot_sql, classify, classify_written, c
 use crate::postgres::cut::Cut;
 use crate::postgres::plan::{SourcePlan, plan};
 use crate::postgres::related_read::KeptRows;
+use crate::postgres::row_limit::RowLimit;
 use crate::postgres::select::is_readable;
 use crate::postgres::sql::{Parameters, literal, table};
 use crate::postgres::written::{WrittenForms, try_conditions};
@@ -48,8 +49,7 @@ pub struct Source {
     /// The zone of cursor columns that have none.
     pub(super) timezone: String,
     pub(super) begin_snapshot: String,
-    /// How many rows a batch should ask for; see [`Source::row_limit`].
-    pub(super) row_limit: usize,
+    pub(super) row_limit: RowLimit,
     /// Rows of related tables, while a full load is under way.
     pub(super) kept: Option<KeptRows>,
     /// Where the next range ends, if that was asked for with the range before it.
@@ -87,7 +87,7 @@ impl Source {
             identity,
             timezone,
             begin_snapshot,
-            row_limit: limits.chunk_size,
+            row_limit: RowLimit::new(limits.chunk_size, limits.batch_bytes),
             kept: None,
             next_cut: None,
         };
@@ -136,20 +136,9 @@ impl Source {
         &self.plan
     }
 
-    /// The most rows that a batch should have: `CHUNK_SIZE`, or fewer while rows are so large that batches are cut.
-    ///
-    /// The server sends every row that it was asked for, also those behind the cut.
+    /// The most root rows that a batch should have: `CHUNK_SIZE`, or fewer where rows are large.
     pub fn row_limit(&self) -> usize {
-        self.row_limit
-    }
-
-    /// Learns from a batch that was cut after so many rows, or from one that was not.
-    pub(super) fn learn_row_limit(&mut self, cut_after: Option<usize>) {
-        self.row_limit = match cut_after {
-            Some(row_count) => row_count.saturating_add(row_count / 4).saturating_add(1),
-            None => self.row_limit.saturating_mul(2),
-        }
-        .clamp(1, self.limits.chunk_size.max(1));
+        self.row_limit.rows()
     }
 
     /// Which database this is.
