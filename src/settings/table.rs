@@ -103,7 +103,7 @@ pub const SETTINGS: &[Setting] = &[
         "Definition files, separated by commas (definitions/ has movies, genres and persons); unset: the built-in movies",
     ),
     plain("STORAGE_SUBDIR", "state", "", "Directory of the state"),
-    plain("CHUNK_SIZE", "2000", "rows", "The most root rows of a batch"),
+    plain("CHUNK_SIZE", "4000", "rows", "The most root rows of a batch"),
     plain("BATCH_BYTES", "16MiB", "bytes", "The most bytes of the rows of a batch"),
     plain(
         "RELATED_CACHE_MB",
