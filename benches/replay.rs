@@ -29,6 +29,7 @@ const BEST: &str = "best replay";
 const LOAD: &str = "pgsluice";
 const BEST_FRESH: &str = "best replay, settings of --fresh";
 const LOAD_FRESH: &str = "pgsluice --fresh";
+const COPY: &str = "COPY of the five tables beside the best replay";
 
 fn main() {
     let Some(settings) = Settings::read("replay", Defaults { films: 100_000, rounds: 3 }) else { return };
@@ -102,13 +103,17 @@ impl Bench {
             for ((server, url), best) in servers.iter().zip(&bests) {
                 let Self { loads, beside, ways, .. } = &mut self;
                 let Way { pieces, connection_count, .. } = &ways[*best];
+                let mut seconds = 0.0;
                 for (replay, load, filled) in
                     [(BEST, LOAD, Filled::AsItIs), (BEST_FRESH, LOAD_FRESH, Filled::Fresh)]
                 {
                     let sample = loads.replayed(url, pieces, *connection_count, filled);
+                    seconds = f64::max(seconds, sample.seconds);
                     beside.add(&row(server, replay), sample);
                     beside.add(&row(server, load), loads.load_server(url, filled));
                 }
+                let copied = loads.copied_beside(url, pieces, *connection_count, seconds);
+                beside.add(&row(server, COPY), copied);
             }
         }
         self.beside.print();
@@ -181,6 +186,7 @@ impl Bench {
                 ]);
                 let (load, replay) = (row(server, load), row(server, replay));
                 self.beside.ratio_of_rates(report, &load, &replay);
+                self.beside.ratio_of_postgres(report, &load, &row(server, COPY));
                 let name = format!("{load} / what the server can take beside it");
                 report.higher_is_better(&name, &of(|shared| shared.load / shared.possible));
             }

@@ -50,6 +50,9 @@ impl Bench {
             self.table.ratio_of_rates(&mut report, NULL, limit);
         }
         self.table.ratio_of_costs(&mut report, NULL, OTHER);
+        for limit in [COPY, OTHER] {
+            self.table.ratio_of_postgres(&mut report, NULL, limit);
+        }
         for (server, _) in &settings.servers {
             for connection_count in [1, 2] {
                 let (name, limit) = (load_name(server), replay_name(server, connection_count));

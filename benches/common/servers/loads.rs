@@ -91,6 +91,29 @@ impl Loads {
         sample
     }
 
+    /// What a plain `COPY` of the tables costs PostgreSQL while a bare client sends these pieces, taken at the pace at
+    /// which the server takes those: they take about so many `seconds`.
+    pub fn copied_beside(
+        &self,
+        url: &str,
+        pieces: &[Range<u64>],
+        connection_count: usize,
+        seconds: f64,
+    ) -> Sample {
+        let index = Index::named(url);
+        index.make(&self.index_body);
+        let bytes = self.films.copy_tables() as f64;
+        let sample = measure(&self.films.database, Some(url), || {
+            std::thread::scope(|scope| {
+                scope.spawn(|| index.replay(&self.bodies, pieces, connection_count));
+                self.films.copy_tables_at(bytes / seconds);
+            });
+            (self.films.count, bytes as u64)
+        });
+        self.must_be_whole(&index);
+        sample
+    }
+
     /// Documents and bytes of a load.
     fn all(&self) -> (u64, u64) {
         (self.films.count, self.bodies.bytes())

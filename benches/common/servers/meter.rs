@@ -1,6 +1,6 @@
 //! What a piece of work costs: time, processor time of everyone who takes part, and memory. Linux only (`/proc`).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -41,6 +41,21 @@ impl Sample {
     /// Processor time of the program.
     pub fn program_seconds(&self) -> f64 {
         self.user_seconds + self.system_seconds
+    }
+
+    /// What this and another took together; of memory, the larger.
+    pub fn plus(&self, other: &Self) -> Self {
+        Self {
+            documents: self.documents + other.documents,
+            bytes: self.bytes + other.bytes,
+            seconds: self.seconds + other.seconds,
+            user_seconds: self.user_seconds + other.user_seconds,
+            system_seconds: self.system_seconds + other.system_seconds,
+            peak_rss: self.peak_rss.max(other.peak_rss),
+            postgres_seconds: self.postgres_seconds + other.postgres_seconds,
+            server_seconds: self.server_seconds + other.server_seconds,
+            others: self.others.max(other.others),
+        }
     }
 
     /// What the whole took beyond a part of it.
@@ -111,18 +126,29 @@ fn busy_seconds() -> f64 {
     busy(&[0, 1, 2, 5, 6]) / TICKS
 }
 
+/// How often the processes of a database are looked at: what one uses between the last look and its end is not seen.
+const LOOK_INTERVAL: Duration = Duration::from_millis(10);
+
 /// The processes of a database, each with its processor time at the beginning and when it was last seen.
 #[derive(Default)]
-struct Backends(Mutex<HashMap<i32, (f64, f64)>>);
+struct Backends {
+    known: Mutex<HashMap<i32, (f64, f64)>>,
+    /// Processes that were there before and are none of these.
+    strangers: Mutex<HashSet<i32>>,
+}
 
 impl Backends {
     /// Looks at all of them; returns their processor time since the first look.
     fn look(&self, database: &str, is_first: bool) -> f64 {
         // As PostgreSQL titles them: `postgres: user database host(port) state`.
         let mark = format!(" {database} ");
-        let mut known = self.0.lock().unwrap();
+        let mut known = self.known.lock().unwrap();
+        let mut strangers = self.strangers.lock().unwrap();
         for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
             let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+            if strangers.contains(&pid) {
+                continue;
+            }
             let Ok(title) = fs::read_to_string(entry.path().join("cmdline")) else { continue };
             // Autovacuum comes when it likes.
             let is_client = title.starts_with("postgres: ") && !title.contains("autovacuum");
@@ -132,6 +158,8 @@ impl Backends {
                 let before = if is_first { seconds } else { 0.0 };
                 let first = known.get(&pid).map_or(before, |(first, _)| *first);
                 known.insert(pid, (first, seconds));
+            } else if is_first {
+                strangers.insert(pid);
             }
         }
         known.values().map(|(first, last)| last - first).fold(0.0, |sum, seconds| sum + seconds)
@@ -155,7 +183,7 @@ impl PostgresWatch {
         let watcher = std::thread::spawn(move || {
             while !over.load(Ordering::SeqCst) {
                 shared.look(&watched, false);
-                std::thread::sleep(Duration::from_millis(250));
+                std::thread::sleep(LOOK_INTERVAL);
             }
         });
         Self { database, backends, is_over, watcher }

@@ -85,6 +85,12 @@ impl Table {
         self.ratio(report, &format!("processor time, {limit} / {name}"), name, limit, per_cost);
     }
 
+    /// Reports how many times the processor time of one row's connections to PostgreSQL another's needed for a document.
+    pub fn ratio_of_postgres(&self, report: &mut Report, name: &str, limit: &str) {
+        let per_cost = |sample: &Sample| sample.documents / sample.postgres_seconds.max(0.001);
+        self.ratio(report, &format!("PostgreSQL's processor time, {limit} / {name}"), name, limit, per_cost);
+    }
+
     /// Reports how many times the memory of one row another needed.
     pub fn ratio_of_memory(&self, report: &mut Report, name: &str, limit: &str) {
         let per_byte = |sample: &Sample| 1.0 / sample.peak_rss.max(1.0);
