@@ -169,7 +169,7 @@ impl Source {
 /// The columns of the link table that the statements of a relation read; nothing if that may be all of them.
 fn read_of_link(planned: &RelationPlan, columns: &[LinkColumn]) -> Option<BTreeSet<String>> {
     let kept = planned.kept.as_ref().and_then(|kept| kept.link.as_ref());
-    let lists = [Some(&planned.range_select), kept.map(|link| &link.range_select)];
+    let lists = [Some(planned.range.select()), kept.map(|link| link.range.select())];
     let mut read = BTreeSet::new();
     let is_known = |column: &str| columns.iter().any(|known| known.name == column);
     for list in lists.into_iter().flatten() {

@@ -22,6 +22,7 @@ mod origin;
 mod plan;
 mod plan_document;
 mod poll;
+mod range_select;
 mod ranges;
 mod related_cache;
 mod related_plan;

@@ -9,6 +9,7 @@ use crate::error::{Error, Kind, Result};
 use crate::plan::{DocumentPlan, PlannedColumn, PlannedFilter};
 use crate::postgres::catalog::{Catalog, Column, Table};
 use crate::postgres::plan_document::SelectLists;
+use crate::postgres::range_select::RangeSelect;
 use crate::postgres::related_plan::{Keeping, KeptRelation, NotKept, kept_relation};
 use crate::postgres::select::{
     CursorKind, GROUP_NUMBER, SelectList, Side, are_equal_by_bytes, cursor_kind, for_key, for_key_expression,
@@ -91,10 +92,8 @@ pub struct RelationPlan {
     /// Whether a range of root keys can be given to it directly, since `nearer` is the root's key in its order and
     /// equal keys have equal bytes.
     pub is_by_root_key: bool,
-    /// The same columns as selected for a range of root keys, and the root's key behind them.
-    pub range_select: SelectList,
-    /// Where the root's key is in `range_select`.
-    pub range_key: Vec<PlannedColumn>,
+    /// How the same columns are selected for a range of root keys.
+    pub range: RangeSelect,
     /// How it is read when its rows may be kept in memory.
     pub(super) kept: Option<Box<KeptRelation>>,
     /// Why they may not be, if that would help.
@@ -245,8 +244,7 @@ impl<'a> Planner<'a> {
                 is_by_root_key: relation.below.is_none() && self.is_root_key(hop, first_table, &key),
                 nearer,
                 select: SelectList::default(),
-                range_select: SelectList::default(),
-                range_key: Vec::new(),
+                range: RangeSelect::default(),
                 first_table: format!("{} as {first_alias}", table(first_table)),
                 joins,
                 first_columns,
@@ -258,18 +256,8 @@ impl<'a> Planner<'a> {
         let fields = self.document(&mut lists);
         let routing = self.routing(&key);
         for (relation, select) in relations.iter_mut().zip(selects) {
-            relation.range_select = select.without_group_number();
+            relation.range = RangeSelect::new(&select, range_key(relation, &key), &[]);
             relation.select = select;
-            if relation.is_by_root_key {
-                relation.range_key = relation
-                    .first_columns
-                    .iter()
-                    .zip(&key)
-                    .map(|(expression, key)| {
-                        relation.range_select.add(for_key_expression(expression, &key.column))
-                    })
-                    .collect();
-            }
         }
         for (relation, stated) in relations.iter_mut().zip(&self.definition.relations) {
             match kept_relation(self.definition, self.catalog, stated, relation, &key) {
@@ -432,6 +420,15 @@ impl<'a> Planner<'a> {
         };
         names.iter().filter_map(|column| self.column(table, column, place)).collect()
     }
+}
+
+/// The root's key as the relation's first table has it, for a range of it.
+pub(super) fn range_key(relation: &RelationPlan, root_key: &[KeyColumn]) -> Vec<(String, CellFormat)> {
+    if !relation.is_by_root_key {
+        return Vec::new();
+    }
+    let columns = relation.first_columns.iter().zip(root_key);
+    columns.map(|(expression, key)| for_key_expression(expression, &key.column)).collect()
 }
 
 impl RootPlan {

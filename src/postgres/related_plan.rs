@@ -8,10 +8,9 @@ use crate::cell::CellFormat;
 use crate::definition::{Definition, JoinColumn, Relation};
 use crate::plan::PlannedColumn;
 use crate::postgres::catalog::{Catalog, Table};
-use crate::postgres::plan::{KeyColumn, NearerColumn, RelationPlan};
-use crate::postgres::select::{
-    GROUP_NUMBER, SelectList, Side, are_equal_by_bytes, for_key, for_key_expression,
-};
+use crate::postgres::plan::{KeyColumn, NearerColumn, RelationPlan, range_key};
+use crate::postgres::range_select::RangeSelect;
+use crate::postgres::select::{GROUP_NUMBER, SelectList, Side, are_equal_by_bytes, for_key};
 use crate::postgres::sql::{LINK, ROW, name, table};
 
 /// How a relation is read whose rows may be kept.
@@ -162,7 +161,7 @@ fn plan_kept(
                 let Some(column) = nearer.column(&join.nearer) else { return Ok(None) };
                 link_key.push(link_select.add(for_key(LINK, column)));
             }
-            (Some(link_plan(planned, &table(&through.table), link_select, root_key)), link_key)
+            (Some(link_plan(planned, &table(&through.table), link_select, &link_key, root_key)), link_key)
         }
     };
     Ok(Some(KeptRelation {
@@ -192,27 +191,20 @@ fn link_plan(
     planned: &RelationPlan,
     link_table: &str,
     select: SelectList,
+    link_key: &[PlannedColumn],
     root_key: &[KeyColumn],
 ) -> RelationPlan {
-    let mut range_select = select.without_group_number();
-    let mut range_key = Vec::new();
-    if planned.is_by_root_key {
-        for (expression, key) in planned.first_columns.iter().zip(root_key) {
-            range_key.push(range_select.add(for_key_expression(expression, &key.column)));
-        }
-    }
     RelationPlan {
         name: planned.name.clone(),
         table: planned.table.clone(),
         below: planned.below,
         nearer: planned.nearer.iter().map(NearerColumn::clone).collect(),
+        range: RangeSelect::new(&select, range_key(planned, root_key), link_key),
         select,
         first_table: format!("{link_table} as {LINK}"),
         joins: String::new(),
         first_columns: planned.first_columns.clone(),
         is_by_root_key: planned.is_by_root_key,
-        range_select,
-        range_key,
         kept: None,
         not_kept: None,
     }

@@ -12,6 +12,7 @@ use crate::postgres::client::Sent;
 use crate::postgres::framed::push_framed;
 use crate::postgres::groups::{Groups, NumberByKey, attach, cells};
 use crate::postgres::plan::{RelationPlan, SourcePlan};
+use crate::postgres::range_select::RangeSelect;
 use crate::postgres::ranges::range_condition;
 use crate::postgres::related_plan::KeptRelation;
 use crate::postgres::related_read::{Links, RowsOfGroups, push, take_groups};
@@ -69,12 +70,16 @@ type Take<'a> = dyn FnMut(RelatedRow<'_>, u32, &mut usize) -> Result<bool> + 'a;
 #[derive(Clone, Copy)]
 struct RelatedRow<'r> {
     row: &'r Row,
-    has_group_number: bool,
+    /// Where the columns are, if they are elsewhere.
+    range: Option<&'r RangeSelect>,
 }
 
 impl<'r> RelatedRow<'r> {
     fn cell(self, column: usize) -> Option<&'r [u8]> {
-        let column = if self.has_group_number { column } else { column.checked_sub(1)? };
+        let column = match self.range {
+            Some(range) => range.place_of(column)?,
+            None => column,
+        };
         raw_cell(self.row, column)
     }
 }
@@ -94,7 +99,7 @@ pub(super) fn range_statement(
     let key = row_of(&relation.first_columns);
     let statement = format!(
         "select {} from {}{} where {}",
-        relation.range_select.sql(),
+        relation.range.select().sql(),
         relation.first_table,
         relation.joins,
         range_condition(&plan.root, &key, range, &mut parameters)
@@ -192,9 +197,9 @@ impl Source {
         let mut group = Vec::new();
         let mut last: (Vec<u8>, Option<u32>) = (Vec::new(), None);
         self.collect(reading, left, |source, left, take| {
-            source.read_related(of, &of.range_select, answer, left, &mut |row, left| {
+            source.read_related(of, of.range.select(), answer, left, &mut |row, left| {
                 group.clear();
-                for column in &of.range_key {
+                for column in of.range.key() {
                     push_framed(&mut group, raw_cell(row, column.position).unwrap_or_default());
                 }
                 // An index gives the rows of one root together.
@@ -203,7 +208,7 @@ impl Source {
                     last.0.clone_from(&group);
                 }
                 // Rows whose root is filtered out or gone belong to no document.
-                let row = RelatedRow { row, has_group_number: false };
+                let row = RelatedRow { row, range: Some(&of.range) };
                 last.1.map_or(Ok(true), |number| take(row, number, left))
             })
         })
@@ -233,7 +238,7 @@ impl Source {
             source.read_related(of, &of.select, answer, left, &mut |row, left| {
                 let number =
                     raw_cell(row, 0).and_then(|bytes| bytes.try_into().ok()).map_or(0, i64::from_be_bytes);
-                let row = RelatedRow { row, has_group_number: true };
+                let row = RelatedRow { row, range: None };
                 take(row, u32::try_from(number - 1).unwrap_or(0), left)
             })
         })

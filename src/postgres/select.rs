@@ -263,15 +263,6 @@ impl SelectList {
         PlannedColumn { position, format }
     }
 
-    /// The same columns for a statement that numbers no groups: each stands one place before where it was.
-    pub(super) fn without_group_number(&self) -> Self {
-        let mut list = self.clone();
-        debug_assert!(list.columns.first().is_some_and(|column| column.expression == GROUP_NUMBER));
-        list.columns.remove(0);
-        list.formats.remove(0);
-        list
-    }
-
     /// The columns with their formats.
     pub(super) fn columns(&self) -> impl Iterator<Item = (&Selected, CellFormat)> {
         self.columns.iter().zip(self.formats.iter().copied())
