@@ -23,8 +23,8 @@ pub const DEFAULT_LOADERS: usize = 4;
 /// Bytes of one document: half of what a server takes as a request by default (`http.max_content_length`, 100 MB).
 pub const DEFAULT_DOCUMENT_MAX_BYTES: usize = 50 << 20;
 
-/// Batches before each stage: one that is worked off and one that is ready next.
-pub const DEFAULT_CHANNEL_CAPACITY: usize = 2;
+/// Batches that wait before each stage: the lanes of the loader hold those that they will send next besides.
+pub const DEFAULT_CHANNEL_CAPACITY: usize = 1;
 
 /// Between the beginnings of polls: changes are seen within a second or two, and a poll of an idle table is cheap.
 pub const DEFAULT_REQUEST_INTERVAL: Duration = Duration::from_secs(1);

@@ -119,7 +119,7 @@ pub const SETTINGS: &[Setting] = &[
         "The most bulk requests at once; fewer where more gain nothing or are refused",
     ),
     plain("DOCUMENT_MAX_BYTES", "50MiB", "bytes", "A larger document becomes a dead letter"),
-    plain("CHANNEL_CAPACITY", "2", "batches", "How many batches may wait before each stage of the pipeline"),
+    plain("CHANNEL_CAPACITY", "1", "batches", "How many batches may wait before each stage of the pipeline"),
     plain("REQUEST_INTERVAL", "1", "seconds", "Between the beginnings of two rounds of polling"),
     plain(
         "CURSOR_SKEW",

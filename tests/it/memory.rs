@@ -14,7 +14,7 @@ const MB: u64 = 1 << 20;
 
 /// What the documentation allows, with the default settings: 40 MB, and (2 × CHANNEL_CAPACITY + 3 + LOADERS) × 1.5
 /// times BATCH_BYTES.
-const BOUND: u64 = 40 * MB + (2 * 2 + 3 + 4) * 16 * MB * 3 / 2;
+const BOUND: u64 = 40 * MB + (2 + 3 + 4) * 16 * MB * 3 / 2;
 
 /// Nothing may even be reserved beyond this: the bound, and what threads and their allocators reserve but do not use.
 const ADDRESS_SPACE: &str = "--as=1500000000";
