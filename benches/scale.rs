@@ -98,7 +98,7 @@ impl Bench {
         whole
     }
 
-    /// Full loads of all sizes in turns, and the cost of a document beyond that of a start.
+    /// Full loads of all sizes in turns; what a document costs in each, and each one more from size to size.
     fn loads(&self, report: &mut Report, starts: &[Sample]) {
         let start = |value: fn(&Sample) -> f64| middle(&sorted(starts.iter().map(value).collect()));
         let start = Sample {
@@ -111,17 +111,27 @@ impl Bench {
         let mut table = Table::default();
         for round in 1..=self.settings.round_count {
             println!("round {round}");
+            let mut smaller = Sample::default();
             for films in &self.databases {
-                let mut whole = Sample::default();
                 // The clock of a process is too coarse for a small load.
-                for _ in 0..(DOCUMENTS / films.count.max(1)).clamp(1, 10) {
+                let load_count = (DOCUMENTS / films.count.max(1)).clamp(1, 10);
+                let mut whole = Sample::default();
+                for _ in 0..load_count {
                     self.sink.reset();
                     let state = tempfile::tempdir().unwrap();
                     let sample = self.once(films, state.path());
                     assert_eq!(sample.documents as u64, films.count, "documents that reached the sink");
-                    whole = whole.plus(&sample.beyond(&start));
+                    whole = whole.plus(&sample);
                 }
-                table.add(&name(films), whole);
+                let load = whole.share(load_count as f64);
+                table.add(&name(films), load.beyond(&start));
+                if smaller.documents > 0.0 {
+                    table.add(
+                        &step(smaller.documents, films),
+                        load.beyond(&smaller).of(load.documents - smaller.documents),
+                    );
+                }
+                smaller = load;
             }
         }
         table.print();
@@ -129,6 +139,11 @@ impl Bench {
         for films in self.databases.iter().skip(1) {
             table.ratio_of_rates(report, &name(films), &smallest);
             table.ratio_of_costs(report, &name(films), &smallest);
+        }
+        let steps: Vec<String> =
+            self.databases.windows(2).map(|pair| step(pair[0].count as f64, &pair[1])).collect();
+        for next in steps.iter().skip(1) {
+            table.ratio_of_costs(report, next, &steps[0]);
         }
     }
 
@@ -144,4 +159,8 @@ impl Bench {
 
 fn name(films: &Films) -> String {
     format!("{} films, beyond the start", films.count)
+}
+
+fn step(smaller: f64, films: &Films) -> String {
+    format!("each film from {smaller} to {}", films.count)
 }

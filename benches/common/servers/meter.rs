@@ -58,6 +58,25 @@ impl Sample {
         }
     }
 
+    /// One of so many parts of the same size.
+    pub fn share(&self, count: f64) -> Self {
+        Self {
+            documents: self.documents / count,
+            bytes: self.bytes / count,
+            seconds: self.seconds / count,
+            user_seconds: self.user_seconds / count,
+            system_seconds: self.system_seconds / count,
+            postgres_seconds: self.postgres_seconds / count,
+            server_seconds: self.server_seconds / count,
+            ..*self
+        }
+    }
+
+    /// The same for so many documents.
+    pub fn of(&self, documents: f64) -> Self {
+        Self { documents, bytes: self.bytes / self.documents * documents, ..*self }
+    }
+
     /// What the whole took beyond a part of it.
     pub fn beyond(&self, part: &Self) -> Self {
         Self {
