@@ -39,6 +39,10 @@ impl Cluster {
                 "-A",
                 "scram-sha-256",
                 "-N",
+                "-E",
+                "UTF8",
+                // Whatever that of the machine is.
+                "--locale=C.UTF-8",
                 "--pwfile",
                 password.to_str().unwrap(),
             ],

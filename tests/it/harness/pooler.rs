@@ -79,7 +79,7 @@ impl Pooler {
 impl Drop for Pooler {
     fn drop(&mut self) {
         // It ends at once on TERM, and `runuser` hands that on.
-        let _ = Command::new("kill").arg(self.child.id().to_string()).status();
+        let _ = Command::new("sh").args(["-c", &format!("kill {}", self.child.id())]).status();
         let _ = self.child.wait();
     }
 }
