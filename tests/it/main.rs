@@ -44,6 +44,7 @@ mod init;
 mod kept_rows;
 #[cfg(feature = "faults")]
 mod lanes;
+mod large_rows;
 mod late_commits;
 mod long_transactions;
 mod memory;
