@@ -22,14 +22,12 @@ impl RangeSelect {
     pub(super) fn new(of: &SelectList, key: Vec<(String, CellFormat)>, first: &[PlannedColumn]) -> Self {
         let mut select = SelectList::default();
         let key = key.into_iter().map(|selected| select.add(selected)).collect();
-        let mut places = vec![None; of.formats().len()];
         let is_first = |position: usize| first.iter().any(|column| column.position == position);
-        let (before, behind): (Vec<usize>, Vec<usize>) =
-            (0..places.len()).partition(|place| is_first(*place));
-        for position in before.into_iter().chain(behind) {
-            if let Some((column, format)) =
-                of.columns().nth(position).filter(|(column, _)| column.expression != GROUP_NUMBER)
-            {
+        let mut columns: Vec<_> = of.columns().enumerate().collect();
+        columns.sort_by_key(|(position, _)| !is_first(*position));
+        let mut places = vec![None; columns.len()];
+        for (position, (column, format)) in columns {
+            if column.expression != GROUP_NUMBER {
                 let selected = (column.expression.clone(), format);
                 places[position] = Some(select.add_of(column.side, selected).position);
             }

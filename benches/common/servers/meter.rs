@@ -150,10 +150,13 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(10);
 
 /// The processes of a database, each with its processor time at the beginning and when it was last seen.
 #[derive(Default)]
-struct Backends {
-    known: Mutex<HashMap<i32, (f64, f64)>>,
+struct Backends(Mutex<Looked>);
+
+#[derive(Default)]
+struct Looked {
+    known: HashMap<i32, (f64, f64)>,
     /// Processes that were there before and are none of these.
-    strangers: Mutex<HashSet<i32>>,
+    strangers: HashSet<i32>,
 }
 
 impl Backends {
@@ -161,8 +164,8 @@ impl Backends {
     fn look(&self, database: &str, is_first: bool) -> f64 {
         // As PostgreSQL titles them: `postgres: user database host(port) state`.
         let mark = format!(" {database} ");
-        let mut known = self.known.lock().unwrap();
-        let mut strangers = self.strangers.lock().unwrap();
+        let mut looked = self.0.lock().unwrap();
+        let Looked { known, strangers } = &mut *looked;
         for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
             let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
             if strangers.contains(&pid) {
